@@ -1,0 +1,228 @@
+"""The embedded dataset: moving flat shapes that hide one another, drawn on demand.
+
+Sample (seed, split, index) is the same on every machine and for every version of NumPy: all of it
+is integer arithmetic on the raw bits of a keyed generator. A picture is the first frame of the
+video of the same index, and the two levels draw the same scene in different paint:
+
+plain     uniform colours, distinct hues on a dark ground: a small Slot Attention learns it within
+          minutes on a CPU, and clustering colours solves it.
+textured  every region, the background included, has its own two-tone texture, but all regions of
+          a scene share three colours, so clustering colours fails (`tools/bench/shapes.py`).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from slot_data.outlines import OUTLINES, outline
+from slot_data.raw_bits import KEY_LIMIT, RawBits
+from slot_data.sample import DataError, Sample
+from slot_data.textures import SCALES, TEXTURES, texture
+
+SPLITS = {"train": 50_000, "validation": 512, "test": 512}
+LEVELS = ("plain", "textured")
+HUES = (
+    (230, 60, 60),
+    (60, 200, 80),
+    (70, 90, 235),
+    (235, 215, 60),
+    (220, 80, 220),
+    (70, 215, 220),
+    (240, 140, 40),
+    (150, 90, 40),
+    (240, 240, 240),
+    (140, 60, 200),
+)
+QUILTS = (  # colours of one textured scene, from dark to light
+    ((38, 70, 83), (42, 157, 143), (138, 177, 125), (233, 196, 106), (231, 111, 81)),
+    ((29, 53, 87), (69, 123, 157), (168, 218, 220), (241, 250, 238), (230, 57, 70)),
+    ((61, 44, 97), (120, 75, 160), (255, 60, 172), (43, 134, 197), (250, 214, 165)),
+    ((53, 47, 44), (151, 104, 68), (214, 164, 98), (244, 226, 196), (96, 130, 105)),
+    ((20, 33, 61), (92, 107, 138), (229, 229, 229), (252, 163, 17), (178, 58, 72)),
+    ((11, 57, 72), (65, 98, 104), (208, 204, 208), (96, 80, 97), (216, 17, 89)),
+    ((45, 30, 47), (241, 90, 41), (247, 176, 91), (169, 229, 187), (80, 100, 140)),
+    ((22, 70, 40), (76, 149, 108), (254, 254, 227), (255, 201, 185), (214, 129, 137)),
+)
+MAX_SAMPLES = 2**32
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 32, 1024
+TRIES = 20  # places tried for one object before the scene starts afresh
+FRACTION = 64  # positions and velocities count in 1/64 of a pixel
+
+
+class Thing(NamedTuple):
+    """One object: its stamp, and the top-left corner of that stamp and its motion in 1/FRACTION
+    pixels (per frame)."""
+
+    inside: np.ndarray
+    top: int
+    left: int
+    down: int
+    right: int
+
+
+class Shapes:
+    """Pictures or videos of `min_objects` to `max_objects` shapes (uniformly many).
+
+    split: "train", "validation" or "test": three disjoint ranges of the generator's keys.
+    num_samples: 50,000 for train, 512 for validation and test unless told.
+    image_size: height and width, 32 to 1024.
+    num_frames: 1 for pictures. In a video's first frame every object shows at least 1/102 of the
+        picture (40 pixels at 64x64); later one may pass behind another and hide completely.
+    level: "plain" or "textured".
+    seed: another seed is another dataset.
+
+    Raises DataError for values outside these ranges.
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        num_samples: int | None = None,
+        image_size: int = 64,
+        num_frames: int = 1,
+        level: str = "plain",
+        seed: int = 0,
+        min_objects: int = 3,
+        max_objects: int = 6,
+    ) -> None:
+        if split not in SPLITS:
+            raise DataError(f"split {split!r} of shapes is not one of {', '.join(SPLITS)}")
+        if level not in LEVELS:
+            raise DataError(f"level {level!r} of shapes is not one of {', '.join(LEVELS)}")
+        num_samples = SPLITS[split] if num_samples is None else num_samples
+        _check("num_samples", num_samples, 1, MAX_SAMPLES)
+        _check("image_size", image_size, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE)
+        _check("num_frames", num_frames, 1, 10_000)
+        _check("seed", seed, 0, KEY_LIMIT - 1)
+        _check("max_objects", max_objects, 1, len(HUES))
+        _check("min_objects", min_objects, 1, max_objects)
+        self.split, self.level, self.seed = split, level, seed
+        self.num_samples, self.image_size, self.num_frames = num_samples, image_size, num_frames
+        self.min_objects, self.max_objects = min_objects, max_objects
+        self._split_code = list(SPLITS).index(split) * MAX_SAMPLES
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.num_samples:
+            raise IndexError(f"sample {index} of shapes: there are {self.num_samples}")
+        bits = RawBits(self.seed, self._split_code + index)
+        things = _scene(bits, bits.between(self.min_objects, self.max_objects), self.image_size)
+        if self.level == "plain":
+            colours, ground, paints = _plain(bits, things)
+        else:
+            colours, ground, paints = _textured(bits, things, self.image_size)
+        tones = np.empty((self.num_frames, self.image_size, self.image_size), np.uint8)
+        for time in range(self.num_frames):
+            _draw(tones[time], time, things, ground, paints)
+        video = np.empty((self.num_frames, 3, *tones.shape[1:]), np.uint8)
+        for channel in range(3):
+            np.take(colours[channel], tones, out=video[:, channel], mode="clip")
+        return {
+            "video": torch.from_numpy(video),
+            "labels": torch.from_numpy(tones >> 1),
+            "id": f"{self.split}-{self.seed}-{index:06d}",
+        }
+
+
+def _check(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise DataError(f"{name} of shapes is {value!r}, not an integer from {low} to {high}")
+
+
+def _scene(bits: RawBits, num_objects: int, size: int) -> list[Thing]:
+    """Objects from back to front, each with its minimum of visible pixels at time 0."""
+    enough = 40 * size * size // 4096
+    while True:
+        labels = np.zeros((size, size), np.uint8)
+        visible = np.zeros(num_objects + 1, np.int64)
+        things: list[Thing] = []
+        while len(things) < num_objects:
+            thing = _place(bits, labels, visible, len(things) + 1, enough)
+            if thing is None:
+                break
+            things.append(thing)
+        else:
+            return things
+
+
+def _place(
+    bits: RawBits, labels: np.ndarray, visible: np.ndarray, number: int, enough: int
+) -> Thing | None:
+    """Puts object `number` in front of the others where it leaves `enough` of each; updates
+    `labels` and the count of `visible` pixels per label. None when TRIES places would not do."""
+    size = labels.shape[0]
+    for _ in range(TRIES):
+        radius = bits.between(size // 9, size // 5 - 1)
+        inside = outline(OUTLINES[bits.below(len(OUTLINES))], radius)
+        top, left = (bits.below(size - 2 * radius) for _ in range(2))
+        under = labels[top : top + 2 * radius + 1, left : left + 2 * radius + 1]
+        after = visible - np.bincount(under[inside], minlength=len(visible))
+        if number > 1 and after[1:number].min() < enough:
+            continue
+        after[number] = np.count_nonzero(inside)
+        visible[:] = after
+        under[inside] = number
+        # At 64x64 an object moves 0.5 to 2.6 pixels a frame along each axis.
+        speeds = (bits.between(size * FRACTION // 128, size * FRACTION // 24) for _ in range(2))
+        down, right = (speed if bits.below(2) else -speed for speed in speeds)
+        return Thing(inside, top * FRACTION, left * FRACTION, down, right)
+    return None
+
+
+def _plain(
+    bits: RawBits, things: list[Thing]
+) -> tuple[np.ndarray, int | np.ndarray, list[int | np.ndarray]]:
+    grey = bits.between(20, 89)
+    colours = [[grey + bits.between(-10, 10) for _ in range(3)]]
+    for hue in bits.choose(len(HUES), len(things)):
+        colours.append(_jitter(bits, HUES[hue]))
+    table = np.array(colours, np.uint8).repeat(2, axis=0)  # tone 2n and 2n+1 of label n
+    return table.T.copy(), 0, [2 * number for number in range(1, len(things) + 1)]
+
+
+def _jitter(bits: RawBits, colour: tuple[int, int, int]) -> list[int]:
+    return [min(255, max(0, part + bits.between(-15, 15))) for part in colour]
+
+
+def _textured(
+    bits: RawBits, things: list[Thing], size: int
+) -> tuple[np.ndarray, int | np.ndarray, list[int | np.ndarray]]:
+    quilt = QUILTS[bits.below(len(QUILTS))]
+    scene = [_jitter(bits, quilt[part]) for part in bits.choose(len(quilt), 3)]
+    looks = bits.choose(len(TEXTURES) * SCALES, len(things) + 1)
+    colours, layers = [], []
+    for number, look in enumerate(looks):
+        pair = bits.choose(len(scene), 2)
+        colours += [scene[pair[0]], scene[pair[1]]]
+        kind, scale = look % len(TEXTURES), look // len(TEXTURES)
+        period = max(4, size * (4 + 3 * scale) // 64)
+        extent = things[number - 1].inside.shape[0] if number else size
+        bit = texture(kind, extent, extent, period, bits.below(2 * period), bits.below(2**32))
+        layers.append(bit + np.uint8(2 * number))
+    return np.array(colours, np.uint8).T.copy(), layers[0], layers[1:]
+
+
+def _draw(
+    tones: np.ndarray,
+    time: int,
+    things: list[Thing],
+    ground: int | np.ndarray,
+    paints: list[int | np.ndarray],
+) -> None:
+    """Fills `tones` [H W] with 2 * label + tone at `time`, painting from back to front."""
+    tones[:] = ground
+    for thing, paint in zip(things, paints, strict=True):
+        extent = thing.inside.shape[0]
+        room = (tones.shape[0] - extent) * FRACTION
+        top = _bounce(thing.top + time * thing.down, room) // FRACTION
+        left = _bounce(thing.left + time * thing.right, room) // FRACTION
+        np.copyto(tones[top : top + extent, left : left + extent], paint, where=thing.inside)
+
+
+def _bounce(place: int, room: int) -> int:
+    """Where a point that runs freely to `place` is when walls at 0 and `room` throw it back."""
+    phase = place % (2 * room)
+    return min(phase, 2 * room - phase)
