@@ -1,1 +1,29 @@
-"""placeholder"""
+"""Slot Attention, slot encoders for images and videos, and checkpoints on the Hugging Face Hub."""
+
+from slot_core.config import StrictConfig
+from slot_core.errors import CheckpointError, ConfigError, InputError
+from slot_core.hub import HubModel
+from slot_core.model_card import ModelCard
+from slot_core.outputs import DecoderOutput, EncoderState, LossOutput, SlotOutput
+from slot_core.position_embedding import PositionEmbedding
+from slot_core.slot_attention import SlotAttention
+from slot_core.slot_encoder import SlotEncoder
+from slot_core.slot_initializers import GaussianSlots, LearnedSlots
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DecoderOutput",
+    "EncoderState",
+    "GaussianSlots",
+    "HubModel",
+    "InputError",
+    "LearnedSlots",
+    "LossOutput",
+    "ModelCard",
+    "PositionEmbedding",
+    "SlotAttention",
+    "SlotEncoder",
+    "SlotOutput",
+    "StrictConfig",
+]

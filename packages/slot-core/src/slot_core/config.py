@@ -1,0 +1,91 @@
+"""Frozen configurations in which an unknown key is an error, and errors that name the key.
+
+The same objects validate a recipe's YAML, the command line's ``--set a.b=c`` and the Hub's
+``config.json``, so all three give the same sentence for the same mistake.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from slot_core.errors import ConfigError
+
+Config = TypeVar("Config", bound="StrictConfig")
+
+
+class StrictConfig(BaseModel):
+    """Base of every configuration: frozen, unknown keys forbidden, defaults validated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def parse(cls: type[Config], data: Mapping[str, Any], *, source: str) -> Config:
+        """Validate ``data``; ``source`` is the file or option that it came from.
+
+        Raises:
+            ConfigError: naming the source, the dotted key, its value and what was expected.
+        """
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            raise ConfigError(f"{source}: {_describe(cls, error)}") from None
+
+
+def _describe(config_class: type[BaseModel], error: ValidationError) -> str:
+    """The first problem of a failed validation, in one sentence."""
+    problem = error.errors(include_url=False)[0]
+    config, key = _locate(config_class, problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        allowed = sorted(config.model_fields) if config else []
+        close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(allowed)}"
+        return f"unknown key '{key}'; {hint}"
+    if problem["type"] == "missing":
+        return f"key '{key}' is missing"
+    reason = problem["msg"].removeprefix("Value error, ")
+    if not key:
+        return reason
+    return f"key '{key}' has the value {problem['input']!r}: {reason[0].lower()}{reason[1:]}"
+
+
+def _locate(
+    config_class: type[BaseModel], location: tuple[int | str, ...]
+) -> tuple[type[BaseModel] | None, str]:
+    """The configuration that holds the last part of ``location``, and its dotted key.
+
+    A discriminated union puts the chosen ``type`` into the location; a user never wrote that,
+    so it selects the member and stays out of the key.
+    """
+    current: type[BaseModel] | None = config_class
+    choices: tuple[type[BaseModel], ...] = ()
+    words: list[str] = []
+    for part in location:
+        chosen = [member for member in choices if _tag(member) == part]
+        if chosen:
+            current, choices = chosen[0], ()
+            continue
+        holder = current
+        words.append(str(part))
+        field = current.model_fields.get(str(part)) if current else None
+        choices = _configs_in(field.annotation) if field else ()
+        current = choices[0] if len(choices) == 1 else None
+        if part == location[-1]:
+            return holder, ".".join(words)
+    return current, ".".join(words)
+
+
+def _configs_in(annotation: Any) -> tuple[type[BaseModel], ...]:
+    """The configuration classes that an annotation such as ``A | B`` or ``Annotated`` allows."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    return tuple(found for inner in get_args(annotation) for found in _configs_in(inner))
+
+
+def _tag(config_class: type[BaseModel]) -> Any:
+    """The value of ``type`` that selects a member of a discriminated union."""
+    field = config_class.model_fields.get("type")
+    return field.default if field else None

@@ -1,0 +1,243 @@
+"""Saving, loading and publishing a model: one folder, strict both ways.
+
+A checkpoint is ``config.json`` (format version, class name, the typed configuration),
+``model.safetensors`` and ``README.md``. Loading accepts exactly the weights that the
+configuration asks for: a missing, surplus, misshapen or truncated one is an error. The
+ready-made mixin of huggingface_hub accepts missing weights silently and loses nested
+configurations, hence this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from slot_core.config import StrictConfig
+from slot_core.errors import CheckpointError
+from slot_core.model_card import ModelCard
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+class HubModel(nn.Module):
+    """A module that is built from a typed configuration and travels with it.
+
+    A subclass names its ``config_class``, builds itself in ``from_config`` and keeps the
+    configuration as ``config``.
+    """
+
+    config_class: ClassVar[type[StrictConfig]]
+    config: StrictConfig
+
+    @classmethod
+    def from_config(cls, config: Any) -> Self:
+        """The model that ``config``, a ``config_class``, describes, freshly initialised."""
+        raise TypeError(f"{cls.__name__} must define from_config")
+
+    def save_pretrained(self, folder: str | Path, *, card: ModelCard | None = None) -> None:
+        """Write the checkpoint into ``folder``, which is created or whose files are replaced.
+
+        Each file is written beside its place and then renamed, so a crash or a full disk
+        leaves the previous one whole.
+
+        Raises:
+            CheckpointError: if a file cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
+                self._write(Path(temporary), card or ModelCard())
+                for name in (WEIGHTS, CARD, CONFIG):
+                    Path(temporary, name).replace(folder / name)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot save the model to {folder}: {error}") from error
+
+    def _write(self, folder: Path, card: ModelCard) -> None:
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        config = self.config.model_dump(mode="json")
+        described = {
+            "format_version": FORMAT_VERSION,
+            "model_class": type(self).__name__,
+            "config": config,
+        }
+        (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        num_parameters = sum(parameter.numel() for parameter in self.parameters())
+        text = card.render(type(self).__name__, config, num_parameters)
+        (folder / CARD).write_text(text, encoding="utf-8")
+        for name in (WEIGHTS, CONFIG, CARD):
+            _settle(folder / name)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_or_folder: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Load a checkpoint from a folder or from a repository on the Hub, in eval mode.
+
+        Args:
+            repo_or_folder: a folder, or a repository id such as ``"org/name"``.
+            revision: branch, tag or commit on the Hub.
+            device: where to put the model.
+            dtype: to convert the weights to; None keeps theirs.
+
+        Raises:
+            CheckpointError: if it cannot be found or read, holds another class, or its weights
+                are not exactly those of its configuration.
+            ConfigError: if ``config.json`` has an unknown, missing or unusable key.
+        """
+        folder = locate_checkpoint(repo_or_folder, revision)
+        description = read_description(folder)
+        if description["model_class"] != cls.__name__:
+            raise CheckpointError(
+                f"{folder / CONFIG}: holds a {description['model_class']}, expected {cls.__name__}"
+            )
+        config = cls.config_class.parse(description["config"], source=str(folder / CONFIG))
+        model = cls.from_config(config)
+        load_weights(model, folder / WEIGHTS)
+        return model.to(device=device, dtype=dtype).eval()
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        card: ModelCard | None = None,
+        private: bool = False,
+        token: str | None = None,
+        commit_message: str = "Upload model",
+    ) -> str:
+        """Upload the checkpoint to the Hub; the repository is made if there is none.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            CheckpointError: if the Hub refuses or cannot be reached.
+        """
+        api = HfApi(token=token)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                self.save_pretrained(folder, card=card)
+                repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+                commit = api.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message=commit_message
+                )
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            raise CheckpointError(f"cannot push to {repo_id}: {error}") from error
+        return commit.commit_url
+
+
+def locate_checkpoint(repo_or_folder: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint, downloaded from the Hub if it is not a folder already.
+
+    Raises:
+        CheckpointError: if it is neither a folder nor a repository that can be reached.
+    """
+    folder = Path(repo_or_folder)
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(
+            snapshot_download(
+                str(repo_or_folder), revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD]
+            )
+        )
+    except HFValidationError:
+        raise CheckpointError(f"{repo_or_folder}: there is no such folder") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{repo_or_folder}: there is no such folder, and no such repository could be "
+            f"loaded from the Hub ({reason})"
+        ) from None
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a checkpoint: format_version, model_class and config.
+
+    Raises:
+        CheckpointError: if the file is missing, is not such JSON, or is of a newer format.
+    """
+    path = folder / CONFIG
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: is no checkpoint, {CONFIG} is missing") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: is not readable JSON ({error})") from None
+    expected = {"format_version": int, "model_class": str, "config": dict}
+    if not isinstance(description, dict):
+        raise CheckpointError(f"{path}: expected a JSON object with {', '.join(expected)}")
+    for key, kind in expected.items():
+        if not isinstance(description.get(key), kind):
+            raise CheckpointError(f"{path}: key '{key}' is missing or not of type {kind.__name__}")
+    for key in description.keys() - expected.keys():
+        raise CheckpointError(f"{path}: unknown key '{key}'; allowed: {', '.join(expected)}")
+    if description["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format_version is {description['format_version']}, this slot-core reads "
+            f"{FORMAT_VERSION}; install the version that wrote it"
+        )
+    return description
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a safetensors file that must hold exactly the model's weights.
+
+    Raises:
+        CheckpointError: if it is missing or damaged, or a name or shape differs.
+    """
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: the weights file is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: is damaged or truncated ({error})") from None
+    check_weights(model, weights, source=str(path))
+    model.load_state_dict(weights, strict=True)
+
+
+def check_weights(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
+    """Raise CheckpointError unless ``weights`` are the model's own in name and shape."""
+    own = model.state_dict()
+    for problem, names in (
+        ("lacks", sorted(own.keys() - weights.keys())),
+        ("has the unknown", sorted(weights.keys() - own.keys())),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise CheckpointError(f"{source}: {problem} weights {', '.join(names[:3])}{more}")
+    for name, value in weights.items():
+        if value.shape != own[name].shape:
+            raise CheckpointError(
+                f"{source}: {name} has the shape {list(value.shape)}, "
+                f"the configuration asks for {list(own[name].shape)}"
+            )
+
+
+def _settle(path: Path) -> None:
+    """Flush a file to the disk, with the permissions that the user's umask gives.
+
+    safetensors writes files that only their owner can read, whatever the umask.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

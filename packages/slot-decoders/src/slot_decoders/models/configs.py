@@ -1,0 +1,101 @@
+"""The typed configuration of every model: the one description that recipes, the command line
+and ``config.json`` share. The unions, told apart by ``type``, are the registry of parts.
+
+No value is stated that another one gives: widths that must agree are stated once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from slot_core import StrictConfig
+
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class PreprocessingConfig(StrictConfig):
+    """How a picture in [0, 1] becomes a model's input: resized, then (x - mean) / std."""
+
+    image_size: Size = (128, 128)
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
+
+
+class CNNConfig(StrictConfig):
+    """slot_core.backbones.CNN."""
+
+    type: Literal["cnn"] = "cnn"
+    channels: tuple[PositiveInt, ...] = Field(default=(64, 64, 64, 64), min_length=1)
+    strides: tuple[PositiveInt, ...] = ()
+    kernel_size: PositiveInt = 5
+
+
+class ResNetConfig(StrictConfig):
+    """slot_core.backbones.ResNet."""
+
+    type: Literal["resnet"] = "resnet"
+    depth: Literal[18, 34] = 18
+    num_stages: int = Field(default=3, ge=1, le=4)
+
+
+BackboneConfig = Annotated[CNNConfig | ResNetConfig, Field(discriminator="type")]
+
+
+class LearnedSlotsConfig(StrictConfig):
+    """slot_core.LearnedSlots."""
+
+    type: Literal["learned"] = "learned"
+    std: PositiveFloat = 1.0
+
+
+class GaussianSlotsConfig(StrictConfig):
+    """slot_core.GaussianSlots."""
+
+    type: Literal["gaussian"] = "gaussian"
+
+
+InitializerConfig = Annotated[LearnedSlotsConfig | GaussianSlotsConfig, Field(discriminator="type")]
+
+
+class SlotAttentionConfig(StrictConfig):
+    """slot_core.SlotAttention."""
+
+    hidden_dim: int | None = Field(default=None, ge=0)
+    num_iterations: PositiveInt = 3
+    epsilon: float = Field(default=1e-6, ge=0)
+    gru: bool = True
+    differentiation: Literal["unrolled", "implicit", "straight_through"] = "unrolled"
+
+
+class EncoderConfig(StrictConfig):
+    """slot_core.SlotEncoder."""
+
+    backbone: BackboneConfig = ResNetConfig()
+    projection_dim: PositiveInt | None = None  # as wide as a slot
+    initializer: InitializerConfig = LearnedSlotsConfig()
+    corrector: SlotAttentionConfig = SlotAttentionConfig()
+
+
+class SpatialBroadcastConfig(StrictConfig):
+    """slot_decoders.SpatialBroadcastDecoder."""
+
+    type: Literal["spatial_broadcast"] = "spatial_broadcast"
+    channels: tuple[PositiveInt, ...] = Field(default=(64, 64, 64, 64), min_length=1)
+    broadcast_size: Size = (8, 8)
+    kernel_size: PositiveInt = 5
+    output_stride: PositiveInt = 1
+
+
+DecoderConfig = SpatialBroadcastConfig
+
+
+class SlotAutoencoderConfig(StrictConfig):
+    """slot_decoders.models.SlotAutoencoder: any encoder with any decoder."""
+
+    num_slots: PositiveInt = 11
+    slot_dim: PositiveInt = 192
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    decoder: DecoderConfig = SpatialBroadcastConfig()

@@ -1,0 +1,79 @@
+"""The papers as presets of one class. A recipe states only where it differs from its preset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from slot_core import ConfigError
+from slot_decoders.models.build import build_model
+from slot_decoders.models.configs import (
+    EncoderConfig,
+    ResNetConfig,
+    SlotAttentionConfig,
+    SlotAutoencoderConfig,
+    SpatialBroadcastConfig,
+)
+from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+
+# Slot Attention as SlotDiffusion trains it on CLEVRTex: ResNet-18 instead of the paper's CNN,
+# learned instead of Gaussian first slots, slots of width 192.
+SLOT_ATTENTION = SlotAutoencoderConfig(
+    num_slots=11,
+    slot_dim=192,
+    encoder=EncoderConfig(
+        backbone=ResNetConfig(depth=18), corrector=SlotAttentionConfig(hidden_dim=384)
+    ),
+    decoder=SpatialBroadcastConfig(channels=(192, 128, 128, 128, 128)),
+)
+
+PRESETS: dict[str, SlotAutoencoderConfig] = {"slot_attention": SLOT_ATTENTION}
+
+
+def slot_attention(*, image_size: int | None = None, **changes: Any) -> SlotAutoencoder:
+    """Slot Attention (Locatello et al. 2020) for pictures.
+
+    Args:
+        image_size: side of the square that the model works at; 128 unless given.
+        changes: to the preset's configuration, nested as dictionaries:
+            ``slot_attention(num_slots=7, encoder={"initializer": {"type": "gaussian"}})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    if image_size is not None:
+        size = {"image_size": (image_size, image_size)}
+        changes = merge({"preprocessing": size}, changes)
+    return build_model(configure("slot_attention", changes, source="slot_attention()"))
+
+
+def configure(name: str, changes: Mapping[str, Any], *, source: str) -> SlotAutoencoderConfig:
+    """The preset ``name`` with ``changes``.
+
+    Raises:
+        ConfigError: if there is no such preset, or a change does not fit; ``source`` is where
+            the changes come from.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"{source}: no preset '{name}'; there are {', '.join(sorted(PRESETS))}")
+    merged = merge(PRESETS[name].model_dump(), changes)
+    return SlotAutoencoderConfig.parse(merged, source=source)
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` laid over it, key by key at every depth.
+
+    Where a change names another ``type``, it replaces the whole part: the options of one kind
+    of backbone mean nothing to another.
+    """
+    merged = dict(base)
+    for key, change in changes.items():
+        current = merged.get(key)
+        merged[key] = merge(current, change) if _goes_together(current, change) else change
+    return merged
+
+
+def _goes_together(current: Any, change: Any) -> TypeGuard[Mapping[str, Any]]:
+    if not isinstance(current, Mapping) or not isinstance(change, Mapping):
+        return False
+    return change.get("type", current.get("type")) == current.get("type")

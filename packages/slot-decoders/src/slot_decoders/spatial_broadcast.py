@@ -1,0 +1,108 @@
+"""The spatial-broadcast mixture decoder (Watters et al. 2019, arXiv 1901.07017).
+
+As in Slot Attention (Locatello et al. 2020, section 3.1 and E.3) and SAVi: each slot is repeated
+over a small grid, gets a position embedding, and is decoded on its own to colours and one mask
+logit per pixel. A softmax over the slots turns the logits into masks, and the picture is the sum
+of the slots' pictures weighted by them. The loss is the mean squared error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from slot_core import ConfigError, DecoderOutput, LossOutput, PositionEmbedding
+from slot_core.protocols import MaskSource
+
+
+class SpatialBroadcastDecoder(nn.Module):
+    """Decodes each slot to a picture and a mask, and mixes them.
+
+    Transposed convolutions double the grid until it has the size of the picture; further ones
+    keep it, as in SlotDiffusion's code. A last layer makes the colours and the mask logit.
+
+    Args:
+        slot_dim: width of the slots.
+        image_size: height and width of the decoded frames.
+        channels: output channels of the transposed convolutions.
+        broadcast_size: height and width of the grid that a slot is repeated on.
+        kernel_size: of the transposed convolutions; odd.
+        output_stride: 1 for a last layer of 1x1 convolution (the papers); 2 or more lets the
+            last layer enlarge the grid by that factor with a transposed convolution, which
+            saves the costliest hidden layer.
+        out_channels: of the frames.
+
+    Raises:
+        ConfigError: if the layers do not arrive at ``image_size``.
+    """
+
+    default_mask_source: MaskSource = "decoder"
+
+    def __init__(
+        self,
+        slot_dim: int,
+        image_size: tuple[int, int],
+        *,
+        channels: Sequence[int] = (64, 64, 64, 64),
+        broadcast_size: tuple[int, int] = (8, 8),
+        kernel_size: int = 5,
+        output_stride: int = 1,
+        out_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.broadcast_size = broadcast_size
+        self.position_embedding = PositionEmbedding(slot_dim)
+        layers: list[nn.Module] = []
+        height, width = broadcast_size
+        for before, after in zip([slot_dim, *channels[:-1]], channels, strict=True):
+            stride = 2 if height * output_stride < image_size[0] else 1
+            height, width = height * stride, width * stride
+            padding = kernel_size // 2
+            layers += [
+                nn.ConvTranspose2d(before, after, kernel_size, stride, padding, stride - 1),
+                nn.ReLU(),
+            ]
+        if (height * output_stride, width * output_stride) != tuple(image_size):
+            raise ConfigError(
+                f"a grid of {broadcast_size[0]}x{broadcast_size[1]} becomes "
+                f"{height * output_stride}x{width * output_stride} after {len(channels)} layers "
+                f"and output_stride {output_stride}, expected {image_size[0]}x{image_size[1]}"
+            )
+        self.layers = nn.Sequential(*layers)
+        self.output = _output_layer(channels[-1], out_channels + 1, output_stride)
+
+    def forward(
+        self,
+        slots: Float[Tensor, "batch time slots dim"],
+        target: Float[Tensor, "batch time channels height width"],
+    ) -> LossOutput:
+        """The mean squared error between the decoded slots and ``target``, and what was decoded."""
+        decoded = self.decode(slots)
+        loss = F.mse_loss(decoded.reconstruction.float(), target.float())
+        return LossOutput(total=loss, parts={"reconstruction": loss}, decoded=decoded)
+
+    def decode(
+        self,
+        slots: Float[Tensor, "batch time slots dim"],
+        generator: torch.Generator | None = None,
+    ) -> DecoderOutput:
+        """The slots' frames, masks and mixed frames; nothing is random, ``generator`` is unused."""
+        grid = slots.flatten(0, 2)[:, :, None, None].expand(-1, -1, *self.broadcast_size)
+        decoded = self.output(self.layers(self.position_embedding(grid)))
+        decoded = decoded.unflatten(0, slots.shape[:3])
+        components, logits = decoded[:, :, :, :-1], decoded[:, :, :, -1]
+        masks = logits.float().softmax(dim=2)
+        reconstruction = (components * masks.unsqueeze(3).to(components.dtype)).sum(dim=2)
+        return DecoderOutput(reconstruction, masks, components)
+
+
+def _output_layer(before: int, after: int, stride: int) -> nn.Module:
+    if stride == 1:
+        return nn.Conv2d(before, after, 1)
+    # Kernel 2s, stride s and padding s/2 weigh all output pixels by the same number of inputs.
+    return nn.ConvTranspose2d(before, after, 2 * stride, stride, stride // 2)
