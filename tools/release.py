@@ -19,6 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 from members import (
     Member,
     WorkspaceError,
@@ -28,8 +31,6 @@ from members import (
     short,
     wheel_problems,
 )
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 
 def main() -> int:

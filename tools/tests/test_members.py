@@ -6,7 +6,6 @@ from zipfile import ZipFile
 
 import pytest
 from packaging.version import Version
-
 from tools.members import (
     WorkspaceError,
     changelog_entry,
