@@ -1,0 +1,127 @@
+"""The contingency table: how many pixels carry true label i and predicted label j.
+
+ARI (Hubert and Arabie, 1985) and every overlap score here are functions of this small table
+alone, so the pixels are read once: one joint histogram for the whole batch, by a single
+``bincount`` over ``(sample, true label, predicted label)``.
+
+Two things make that fast and safe. The joint index is built in the smallest integer type that
+holds it, because the time goes into moving it through memory. And labels that would make a wide,
+nearly empty table (ids packed from colours, ids unique over a data set) are first renumbered
+within each sample, so memory follows the number of segments and not the size of the ids.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64, Integer
+from torch import Tensor
+
+from slot_eval.errors import EvalError
+
+# A table is used as it is while it has at most this many cells, or fewer cells than there are
+# pixels: beyond that, renumbering costs less than the table would.
+SMALL_TABLE = 1 << 16
+# bincount and most arithmetic know these types only; the other integer types are widened first.
+COUNTED_TYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+@dataclass(frozen=True)
+class Contingency:
+    """Joint pixel counts of a batch, on the CPU.
+
+    ``counts[b, i, j]`` pixels of sample b lie in its true segment i and its predicted segment j;
+    ``true_ids[b, i]`` is the label of that true segment, or -1 where the row stands for nothing
+    (samples with fewer segments than the widest one). A row may be empty without being -1.
+    """
+
+    counts: Int64[Tensor, "batch true predicted"]
+    true_ids: Int64[Tensor, "batch true"]
+
+
+def contingency(
+    predicted: Integer[Tensor, "batch *space"], true: Integer[Tensor, "batch *space"]
+) -> Contingency:
+    """Count the pixels of every pair (true label, predicted label) in each sample.
+
+    Labels are integers >= 0 of any integer type; all dimensions after the batch are one point
+    set. Raises EvalError when the shapes differ, a label is negative or not an integer.
+    """
+    check_labels(predicted, true)
+    predicted, true = countable(predicted).flatten(1), countable(true).flatten(1)
+    batch = true.shape[0]
+    if true.numel() == 0:
+        return Contingency(torch.zeros(batch, 1, 1, dtype=torch.int64), torch.zeros(batch, 1).long())
+    predicted_width, true_width = width(predicted, "predicted"), width(true, "true")
+
+    limit = max(SMALL_TABLE, true.numel())
+    true_ids = torch.arange(true_width).expand(batch, true_width) if true_width <= limit else None
+    if true_ids is None or batch * true_width * predicted_width > limit:
+        true, true_ids = renumber(true)
+        predicted, predicted_ids = renumber(predicted)
+        true_width, predicted_width = true_ids.shape[1], predicted_ids.shape[1]
+    counts = joint_histogram(predicted, true, predicted_width, true_width)
+    return Contingency(counts.cpu(), true_ids.cpu())
+
+
+def joint_histogram(
+    predicted: Integer[Tensor, "batch points"],
+    true: Integer[Tensor, "batch points"],
+    predicted_width: int,
+    true_width: int,
+) -> Int64[Tensor, "batch true predicted"]:
+    """One bincount for the batch; labels lie below the given widths."""
+    batch, cells = true.shape[0], true_width * predicted_width
+    cell_type, index_type = smallest_type(cells), smallest_type(batch * cells)
+    cell = torch.add(predicted.to(cell_type), true.to(cell_type), alpha=predicted_width)
+    first_cell = torch.arange(0, batch * cells, cells, dtype=index_type, device=true.device)
+    index = cell + first_cell[:, None]
+    counts = torch.bincount(index.reshape(-1), minlength=batch * cells)
+    return counts.view(batch, true_width, predicted_width)
+
+
+def renumber(
+    labels: Integer[Tensor, "batch points"],
+) -> tuple[Int64[Tensor, "batch points"], Int64[Tensor, "batch segments"]]:
+    """Number the labels that occur in each sample 0, 1, ... in rising order of the label.
+
+    Returns the renumbered labels and, per sample, the label each number stood for (-1 beyond the
+    sample's last). Sorting sample by sample keeps labels up to 2**63 - 1 from overflowing a key.
+    """
+    found = [torch.unique(sample, return_inverse=True) for sample in labels.long()]
+    ids = torch.nn.utils.rnn.pad_sequence(
+        [values for values, _ in found], batch_first=True, padding_value=-1
+    )
+    return torch.stack([inverse for _, inverse in found]), ids
+
+
+def check_labels(predicted: Tensor, true: Tensor) -> None:
+    """Raise EvalError unless both are integer labels of one shape."""
+    for name, labels in (("predicted", predicted), ("true", true)):
+        if labels.is_floating_point() or labels.is_complex():
+            raise EvalError(f"{name} labels must be integers, not {labels.dtype}")
+    if predicted.shape != true.shape:
+        raise EvalError(
+            f"predicted labels have shape {tuple(predicted.shape)}, "
+            f"true labels have shape {tuple(true.shape)}: they must be equal"
+        )
+
+
+def countable(labels: Tensor) -> Tensor:
+    """The labels in a type that bincount takes."""
+    return labels if labels.dtype in COUNTED_TYPES else labels.long()
+
+
+def width(labels: Integer[Tensor, "*shape"], name: str) -> int:
+    """The largest label plus one; raises EvalError on a negative label."""
+    smallest, largest = torch.aminmax(labels)
+    if int(smallest) < 0:
+        raise EvalError(f"{name} labels must not be negative, the smallest is {int(smallest)}")
+    return int(largest) + 1
+
+
+def smallest_type(size: int) -> torch.dtype:
+    """The smallest integer type that holds 0 .. size - 1 and, as an end, size itself."""
+    for dtype in (torch.uint8, torch.int16, torch.int32):
+        if size <= torch.iinfo(dtype).max:
+            return dtype
+    return torch.int64
