@@ -1,10 +1,12 @@
-"""Tiny workspaces for the tests of the release machinery: real uv and git, no dependencies."""
+"""Workspaces to release from: tiny ones without dependencies, and a copy of this one."""
 
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tools.tests.environments import Environment, copy_workspace
 
 ROOT_PYPROJECT = """
 [project]
@@ -60,6 +62,23 @@ def tiny_repository(tiny_workspace: Callable[..., Path]) -> Path:
     subprocess.run(["uv", "lock", "--quiet"], cwd=root, check=True)
     commit_everything(root)
     return root
+
+
+@pytest.fixture(scope="module")
+def workspace_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """This workspace's own files in another place, gone after the module's tests."""
+    root = tmp_path_factory.mktemp("copy")
+    copy_workspace(root)
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """An empty environment outside any workspace, gone after the module's tests."""
+    folder = tmp_path_factory.mktemp("environment")
+    yield Environment(folder)
+    shutil.rmtree(folder)
 
 
 def commit_everything(root: Path) -> None:
