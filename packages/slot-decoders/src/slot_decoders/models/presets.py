@@ -17,14 +17,15 @@ from slot_decoders.models.configs import (
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
 
 # Slot Attention as SlotDiffusion trains it on CLEVRTex: ResNet-18 instead of the paper's CNN,
-# learned instead of Gaussian first slots, slots of width 192.
+# learned instead of Gaussian first slots, slots of width 192. Its dec_channels begin with the
+# slot width; ours are those of the layers' outputs.
 SLOT_ATTENTION = SlotAutoencoderConfig(
     num_slots=11,
     slot_dim=192,
     encoder=EncoderConfig(
         backbone=ResNetConfig(depth=18), corrector=SlotAttentionConfig(hidden_dim=384)
     ),
-    decoder=SpatialBroadcastConfig(channels=(192, 128, 128, 128, 128)),
+    decoder=SpatialBroadcastConfig(channels=(128, 128, 128, 128)),
 )
 
 PRESETS: dict[str, SlotAutoencoderConfig] = {"slot_attention": SLOT_ATTENTION}
