@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tools.tests.environments import Environment, copy_workspace
+
+from environments import Environment, commit_everything, copy_workspace
 
 ROOT_PYPROJECT = """
 [project]
@@ -79,17 +80,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     folder = tmp_path_factory.mktemp("environment")
     yield Environment(folder)
     shutil.rmtree(folder)
-
-
-def commit_everything(root: Path) -> None:
-    for command in (
-        ["git", "init", "--quiet", "--initial-branch=main"],
-        ["git", "config", "user.name", "Tester"],
-        ["git", "config", "user.email", "tester@example.org"],
-        ["git", "add", "--all"],
-        ["git", "commit", "--quiet", "-m", "start"],
-    ):
-        subprocess.run(command, cwd=root, check=True)
 
 
 def _write_member(root: Path, name: str, version: str, dependencies: list[str]) -> None:

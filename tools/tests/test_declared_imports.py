@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
-from tools.members import Member, read_members
+
+from members import Member, read_members
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = read_members(ROOT)

@@ -6,7 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tools.members import changelog_entry, read_members
+
+from members import changelog_entry, read_members
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = read_members(ROOT)

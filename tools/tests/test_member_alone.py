@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tools.members import read_members
-from tools.tests.environments import ROOT, Environment, uv
+
+from environments import ROOT, Environment, uv
+from members import read_members
 
 MEMBERS = list(read_members(ROOT))
 

@@ -6,7 +6,8 @@ from zipfile import ZipFile
 
 import pytest
 from packaging.version import Version
-from tools.members import (
+
+from members import (
     WorkspaceError,
     changelog_entry,
     range_problems,

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools.members import read_members
-from tools.tests.conftest import commit_everything
-from tools.tests.environments import ROOT, Environment, locked_versions, uv
+
+from environments import ROOT, Environment, commit_everything, locked_versions, uv
+from members import read_members
 
 MEMBERS = read_members(ROOT)
 

@@ -1,4 +1,4 @@
-"""A virtual environment outside the workspace, and a copy of the workspace to try things on."""
+"""For the tests of the tools: an environment outside the workspace, and a copy of it to change."""
 
 import os
 import shutil
@@ -6,10 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 # The outer run's environment and reference data are no business of an inner run.
-OUTER_ONLY = ("VIRTUAL_ENV", "PYTHONPATH", "SLOT_REFERENCE_DATA", "UV_PROJECT_ENVIRONMENT")
+OUTER_ONLY = (
+    "PYTEST_ADDOPTS",
+    "PYTHONPATH",
+    "SLOT_REFERENCE_DATA",
+    "UV_PROJECT_ENVIRONMENT",
+    "VIRTUAL_ENV",
+)
 
 
 class Environment:
@@ -70,3 +76,15 @@ def copy_workspace(to: Path) -> None:
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
+
+
+def commit_everything(root: Path) -> None:
+    """Make the folder a repository of its own with one commit."""
+    for command in (
+        ["git", "init", "--quiet", "--initial-branch=main"],
+        ["git", "config", "user.name", "Tester"],
+        ["git", "config", "user.email", "tester@example.org"],
+        ["git", "add", "--all"],
+        ["git", "commit", "--quiet", "-m", "start"],
+    ):
+        subprocess.run(command, cwd=root, check=True)
