@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from slot_data import DataError, Shapes
-from slot_data.raw_bits import RawBits
 from slot_data.textures import TEXTURES, texture
 
 # SHA-256 over the first eight samples. A change here changes what every published number on
@@ -221,15 +220,6 @@ def test_clustering_colours_solves_plain_only(level, low, high):
         clusters = colour_clusters(colours, true.max() + 1)
         scores.append(adjusted_rand(true[true > 0], clusters[true > 0]))
     assert low <= np.mean(scores) <= high
-
-
-def test_raw_bits_are_philox():
-    """Against NumPy's documented test vector style: a key gives the raw stream, read from its
-    block's end."""
-    raw = np.random.Philox(key=np.array([3, 4], np.uint64)).random_raw(64)
-    bits = RawBits(3, 4)
-    assert [bits.below(2**64) for _ in range(64)] == raw[::-1].tolist()
-    assert sorted(RawBits(1, 2).choose(9, 9)) == list(range(9))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,11 @@ class DataError(ValueError):
     """What the user asked of a dataset cannot be had; the message is one sentence that names
     the file, option or value and what was expected."""
 
+    def __init__(self, sentence: str) -> None:
+        # A DataLoader's worker hands an error over by building it again from its whole
+        # traceback; the sentence is what follows the name of the class in the last line.
+        super().__init__(sentence.rpartition("sample.DataError: ")[2].strip())
+
 
 class Sample(TypedDict):
     """One picture or one clip.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from slot_data.outlines import OUTLINES, outline
-from slot_data.raw_bits import KEY_LIMIT, RawBits
+from slot_data.raw_bits import KEY_LIMIT, SCENES, RawBits
 from slot_data.sample import DataError, Sample
 from slot_data.textures import SCALES, TEXTURES, texture
 
@@ -108,7 +108,7 @@ class Shapes:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.num_samples:
             raise IndexError(f"sample {index} of shapes: there are {self.num_samples}")
-        bits = RawBits(self.seed, self._split_code + index)
+        bits = RawBits(SCENES, self.seed, self._split_code + index)
         things = _scene(bits, bits.between(self.min_objects, self.max_objects), self.image_size)
         if self.level == "plain":
             colours, ground, paints = _plain(bits, things)

@@ -1,0 +1,44 @@
+"""Samples become one batch; what does not fit is named."""
+
+# pyright: reportTypedDictNotRequiredAccess=false
+# (a sample of `shapes` always has labels)
+
+import pytest
+import torch
+
+from slot_data import DataError, Shapes, collate
+
+
+def test_a_batch_of_videos():
+    dataset = Shapes(num_frames=2, image_size=32)
+    batch = collate([dataset[0], dataset[1], dataset[2]])
+    assert batch["video"].shape == (3, 2, 3, 32, 32)
+    assert batch["video"].dtype == torch.float32
+    assert torch.equal((batch["video"][1] * 255).round().byte(), dataset[1]["video"])
+    assert batch["video"].max() <= 1
+    assert batch["labels"].dtype == torch.int64
+    assert torch.equal(batch["labels"][2], dataset[2]["labels"].long())
+    assert batch["id"] == ["train-0-000000", "train-0-000001", "train-0-000002"]
+
+
+def test_labels_only_where_all_have_them():
+    first, second = Shapes()[0], Shapes()[1]
+    del second["labels"]
+    assert "labels" not in collate([first, second])
+
+
+def test_two_sizes_name_both_samples():
+    samples = [Shapes()[0], Shapes()[1], Shapes(image_size=32, num_frames=2)[7]]
+    with pytest.raises(DataError) as error:
+        collate(samples)
+    assert str(error.value) == (
+        "samples 'train-0-000000' and 'train-0-000007' of one batch differ in size: "
+        "1 frame of 64x64 and 2 frames of 32x32; crop or resize them alike"
+    )
+
+
+def test_labels_that_do_not_fit_name_their_sample():
+    sample = Shapes()[0]
+    sample["labels"] = sample["labels"][:, :60]
+    with pytest.raises(DataError, match=r"'train-0-000000': labels of shape \(1, 60, 64\)"):
+        collate([sample])
