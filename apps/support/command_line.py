@@ -1,0 +1,54 @@
+"""How every script here meets its user: typer reads the arguments, and what goes wrong because
+of the input is one sentence on stderr and exit code 2. Any other exception is a bug and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import typer
+
+from slot_core import InputError
+from slot_data import DataError
+from slot_eval import EvalError
+
+USER_ERRORS = (InputError, DataError, EvalError)
+INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
+
+
+def run(command: Callable[..., None], arguments: Sequence[str] | None = None) -> NoReturn:
+    """Call ``command`` with what the command line says, and leave the process.
+
+    Args:
+        command: typed and documented for typer; its docstring is the help text.
+        arguments: instead of those of the process, in tests.
+
+    Raises:
+        SystemExit: 0 when the command is done, 2 when its input is wrong, 130 on Ctrl-C.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        # Not standalone: typer would print usage errors in a frame, in its own words.
+        sys.exit(app(arguments, standalone_mode=False))  # None for success, 130 on Ctrl-C
+    except typer.TyperException as error:
+        fail(f"{error.format_message().rstrip('.')}; --help shows what is expected")
+    except USER_ERRORS as error:
+        fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+
+
+def fail(sentence: str) -> NoReturn:
+    """Print the sentence and exit with 2.
+
+    Of several processes each says its number: an unreadable image may meet only one of them.
+    """
+    rank = os.environ.get("RANK", "0")
+    where = "" if rank == "0" else f" in process {rank}"
+    print(f"error{where}: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,179 @@
+"""What a model found, drawn: labels as colours, laid over the picture, cut out, side by side.
+
+Everything here is arrays of pixels [height width channels] and Pillow; training draws a
+``comparison`` at each validation, ``predict.py`` draws the user's pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from support.colours import colour_table, matching_colours, slot_colours, wrapped
+
+Picture = UInt8[np.ndarray, "height width 3"]
+Labels = Integer[np.ndarray, "height width"]
+
+SMALLEST_TILE, LARGEST_TILE = 128, 288
+MARGIN, GAP, HEADING = 16, 8, 26
+PAPER, INK = (255, 255, 255), (60, 60, 66)
+BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
+EMPTY = 236  # grey behind what a slot does not see
+
+
+def colour(labels: Labels) -> Picture:
+    """Each label in its colour; 0 is dark grey."""
+    return colour_table()[wrapped(labels)]
+
+
+def overlay(picture: Picture, labels: Labels, opacity: float = 0.6) -> Picture:
+    """The picture in grey under the colours of its labels, with white borders between them.
+
+    In grey, because a tint over a coloured object is neither its colour nor the label's.
+    """
+    grey = picture @ BRIGHTNESS
+    tinted = (1 - opacity) * grey[..., None] + opacity * colour(labels)
+    drawn = tinted.round().astype(np.uint8)
+    drawn[borders(labels)] = 255
+    return drawn
+
+
+def borders(labels: Labels) -> Bool[np.ndarray, "height width"]:
+    """Where two segments meet: lines one pixel wide per 256 of the picture's shorter side."""
+    edge = np.zeros(labels.shape, bool)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:, :] |= labels[1:, :] != labels[:-1, :]
+    for _ in range(round(min(labels.shape) / 256) - 1):
+        wider = edge.copy()
+        wider[:, :-1] |= edge[:, 1:]
+        wider[:-1, :] |= edge[1:, :]
+        edge = wider
+    return edge
+
+
+def cutout(
+    picture: Picture, mask: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 4"]:
+    """The pixels under the mask, opaque; all others are transparent black."""
+    return np.dstack([picture, np.full(mask.shape, 255, np.uint8)]) * mask[..., None]
+
+
+def spotlight(picture: Picture, mask: Float[np.ndarray, "height width"]) -> Picture:
+    """The picture where a soft mask is 1, light grey where it is 0."""
+    weight = mask[..., None].clip(0, 1)
+    return (weight * picture + (1 - weight) * EMPTY).round().astype(np.uint8)
+
+
+def palette_image(labels: Labels) -> Image.Image:
+    """Slot numbers [height width] as a palette image: index = slot, one colour per slot.
+
+    Raises:
+        ValueError: if a number is above 255, the last that fits.
+    """
+    if labels.max(initial=0) > 255:
+        raise ValueError(f"slot {labels.max()} does not fit into a palette of 256 colours")
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette(colour_table()[slot_colours(256)].tobytes())
+    return image
+
+
+def comparison(
+    video: Float[Tensor, "batch time 3 height width"],
+    labels: Integer[Tensor, "batch time height width"] | None,
+    masks: Float[Tensor, "batch time slots height width"],
+    reconstruction: Float[Tensor, "batch time 3 height width"] | None = None,
+    *,
+    show_slots: bool = True,
+) -> Image.Image:
+    """One row per sample: picture, truth, found segments, overlay, reconstruction, each slot.
+
+    A found segment has the colour of the true one that it matches. Of a clip the first, middle
+    and last frame are drawn, a row each, in the same colours.
+    """
+    pictures, soft = pixels(video), masks.detach().float().cpu().numpy()
+    again = None if reconstruction is None else pixels(reconstruction)
+    truth = None if labels is None else labels.cpu().numpy()
+    columns: dict[str, list[np.ndarray]] = {}
+    for sample, found in enumerate(soft.argmax(2)):
+        num_slots = soft.shape[2]
+        colours = (
+            slot_colours(num_slots)
+            if truth is None
+            else matching_colours(found, truth[sample], num_slots)
+        )
+        for time in moments(found.shape[0]):
+            row = {"picture": pictures[sample, time]}
+            if truth is not None:
+                row["truth"] = colour(truth[sample, time])
+            row["found"] = colour(colours[found[time]])
+            row["overlay"] = overlay(*enlarged(pictures[sample, time], colours[found[time]]))
+            if again is not None:
+                row["reconstruction"] = again[sample, time]
+            for slot in range(num_slots if show_slots else 0):
+                mask = soft[sample, time, slot]
+                row[f"slot {slot}"] = spotlight(pictures[sample, time], mask)
+            for heading, tile in row.items():
+                columns.setdefault(heading, []).append(tile)
+    return sheet(columns)
+
+
+def moments(num_frames: int) -> Sequence[int]:
+    """The first, middle and last frame, each once."""
+    return sorted({0, num_frames // 2, num_frames - 1})
+
+
+def pixels(
+    video: Float[Tensor, "batch time 3 height width"],
+) -> UInt8[np.ndarray, "batch time height width 3"]:
+    """Video in [0, 1] as pixels."""
+    scaled = (video.detach().float().clamp(0, 1) * 255).round().byte()
+    return scaled.movedim(2, -1).cpu().numpy()
+
+
+def enlarged(*tiles: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Tiles of one size, each pixel repeated until the longer side has SMALLEST_TILE."""
+    factor = -(-SMALLEST_TILE // max(tiles[0].shape[:2]))
+    return tuple(tile.repeat(factor, 0).repeat(factor, 1) for tile in tiles)
+
+
+def fitted(tile: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
+    """A tile as an image of a size that can be looked at."""
+    image = Image.fromarray(enlarged(tile)[0])
+    image.thumbnail((LARGEST_TILE, LARGEST_TILE), Image.Resampling.LANCZOS)
+    return image
+
+
+def sheet(columns: dict[str, list[np.ndarray]]) -> Image.Image:
+    """Tiles in a grid on white paper, each column under its heading.
+
+    Args:
+        columns: heading to tiles [height width 3], uint8, from top to bottom; the columns are
+            equally long. Small tiles are enlarged, large ones reduced.
+    """
+    rows = list(zip(*([fitted(tile) for tile in tiles] for tiles in columns.values()), strict=True))
+    font = ImageFont.load_default(size=14)
+    widths = [
+        max([*(row[column].width for row in rows), round(font.getlength(heading))])
+        for column, heading in enumerate(columns)
+    ]
+    heights = [max(tile.height for tile in row) for row in rows]
+    width = 2 * MARGIN + sum(widths) + GAP * (len(widths) - 1)
+    height = 2 * MARGIN + HEADING + sum(heights) + GAP * (len(heights) - 1)
+    paper = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(paper)
+    left = MARGIN
+    for column, heading in enumerate(columns):
+        middle = left + widths[column] / 2
+        draw.text((middle, MARGIN + HEADING / 2 - 4), heading, fill=INK, font=font, anchor="mm")
+        top = MARGIN + HEADING
+        for row, row_height in zip(rows, heights, strict=True):
+            tile = row[column]
+            place = (left + (widths[column] - tile.width) // 2, top + (row_height - tile.height) // 2)
+            paper.paste(tile, place)
+            top += row_height + GAP
+        left += widths[column] + GAP
+    return paper
