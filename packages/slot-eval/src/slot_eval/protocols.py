@@ -3,7 +3,9 @@
 Nobody in this field computes quite the same metric: what a picture without objects counts, whether
 labels that do not occur count, what happens where annotations overlap. A protocol fixes each such
 choice by a named switch. ``get("slotdiffusion")`` is the evaluation of the SlotDiffusion code
-(Wu et al., NeurIPS 2023), value for value.
+(Wu et al., NeurIPS 2023), value for value, on the labels it is given. That code's data loaders
+also renumber each picture's labels to 0, 1, ... after resizing; that is the data's business and
+not done here.
 """
 
 from collections.abc import Sequence
@@ -107,15 +109,6 @@ def overlap_as_new_segment(
     predicted, true = countable(predicted).long(), countable(true).long()
     new_segment = predicted.max() + 1 if predicted.numel() else 0
     return torch.where(overlap, new_segment, predicted), torch.where(overlap, 0, true)
-
-
-def compact_labels(labels: Integer[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """Renumber the labels of one sample 0, 1, ... in rising order.
-
-    This is what the SlotDiffusion data loaders do to the truth after resizing. Beware: where no
-    background pixel is left, the object with the smallest label becomes the background.
-    """
-    return torch.unique(countable(labels), return_inverse=True)[1]
 
 
 SLOTDIFFUSION = Protocol(

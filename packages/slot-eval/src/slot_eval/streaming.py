@@ -89,9 +89,7 @@ class FGMIoU(StreamingMetric):
     def __init__(
         self, *, empty: Empty = "nan", absent_ids: AbsentIds = "skip", epsilon: float = 0.0
     ) -> None:
-        super().__init__(
-            partial(fg_miou_of, empty=empty, absent_ids=absent_ids, epsilon=epsilon)
-        )
+        super().__init__(partial(fg_miou_of, empty=empty, absent_ids=absent_ids, epsilon=epsilon))
 
 
 class MBO(StreamingMetric):
@@ -161,7 +159,7 @@ class Results:
         return [dict(self._rows[name]) for name in sorted(self._rows)]
 
     def summary(self) -> dict[str, dict[str, float | int]]:
-        """Per metric: ``mean`` over the samples where it is defined, ``n`` of them, ``undefined``."""
+        """Per metric: ``mean`` over the ``n`` samples where it is defined; ``undefined`` others."""
         summary: dict[str, dict[str, float | int]] = {}
         for name in self.protocol.metrics:
             mean, n = mean_of_defined(row[name] for row in self._rows.values())

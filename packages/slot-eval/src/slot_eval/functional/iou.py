@@ -72,9 +72,7 @@ def mbo(
     ``background`` counts true label 0 as one more object. ``empty`` for a picture without object.
     """
     table = contingency(predicted, true)
-    return mbo_of(
-        table, background=background, empty=empty, absent_ids=absent_ids, epsilon=epsilon
-    )
+    return mbo_of(table, background=background, empty=empty, absent_ids=absent_ids, epsilon=epsilon)
 
 
 def video_miou(
@@ -112,9 +110,7 @@ def video_mbo(
 ) -> Float64[Tensor, " batch"]:
     """``mbo`` of clips: a segment is a tube through all frames."""
     table = contingency(predicted, true)
-    return mbo_of(
-        table, background=background, empty=empty, absent_ids=absent_ids, epsilon=epsilon
-    )
+    return mbo_of(table, background=background, empty=empty, absent_ids=absent_ids, epsilon=epsilon)
 
 
 def miou_of(

@@ -5,6 +5,7 @@ overlap is largest (the Hungarian method; Kuhn, 1955). ``best_overlap`` lets eve
 take the prediction it overlaps most, so one prediction may serve several.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from scipy.optimize import linear_sum_assignment
@@ -23,25 +24,13 @@ def optimal_assignment(
 ) -> Float64[Tensor, "batch true"]:
     """Each true segment's overlap with the prediction assigned to it; 0 where none is left.
 
-    Where the best overlaps of a sample already fall on different predictions they are an upper
-    bound that is reached, hence the optimum; only the other samples need the Hungarian method.
+    Empty predictions are added until every true segment can have one of its own, so that all
+    samples share one layout.
     """
-    assigned, choice = overlap.max(2)
-    unsettled = has_conflict(choice, assigned > 0, overlap.shape[2])
-    costs = overlap[unsettled].numpy()
-    for sample, cost in zip(unsettled.tolist(), costs, strict=True):
-        rows, columns = linear_sum_assignment(cost, maximize=True)
-        row = torch.zeros_like(assigned[sample])
-        row[torch.from_numpy(rows)] = torch.from_numpy(cost[rows, columns])
-        assigned[sample] = row
-    return assigned
-
-
-def has_conflict(choice: Tensor, wanted: Tensor, num_predicted: int) -> Tensor:
-    """Indices [samples] of the samples in which two true segments want the same prediction.
-
-    ``choice`` and ``wanted`` are [batch true]; a true segment that overlaps nothing wants none.
-    """
-    demand = torch.zeros(choice.shape[0], num_predicted, dtype=torch.int64)
-    demand.scatter_add_(1, choice, wanted.long())
-    return (demand > 1).any(1).nonzero().squeeze(1)
+    batch, num_true, num_predicted = overlap.shape
+    spare = max(0, num_true - num_predicted)
+    gains = torch.nn.functional.pad(overlap, (0, spare)).numpy()
+    chosen = np.empty((batch, num_true), dtype=np.int64)
+    for sample, gain in enumerate(gains):
+        chosen[sample] = linear_sum_assignment(gain, maximize=True)[1]
+    return torch.from_numpy(np.take_along_axis(gains, chosen[:, :, None], axis=2)[:, :, 0])

@@ -1,0 +1,218 @@
+"""Label files: predictions to score, and the truth they are scored against.
+
+Two forms, for either side:
+
+* ``.npz`` with ``ids`` (N unicode strings) and ``labels`` (integers [N T H W], or [N H W] for
+  pictures); the truth may add ``overlap`` (bool, shaped as ``labels``), true where several
+  annotated objects lie on top of one another. Never unpickled.
+* a folder of label PNGs, grey or palette, 8 or 16 bit, one picture each: ``<id>.png``, where the
+  id may hold slashes (folders). Needs Pillow. Clips go into an ``.npz``, as separate files would
+  not say which frames are one point set.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Integer
+from torch import Tensor
+
+from slot_eval.errors import EvalError
+
+# "1": one bit per pixel; "I": how Pillow before 11.3 opens some 16-bit files
+LABEL_MODES = {"1", "L", "P", "I;16", "I;16B", "I"}
+
+
+class Labels(Protocol):
+    """Labels by sample id."""
+
+    source: str
+    ids: tuple[str, ...]
+
+    def load(self, name: str) -> Integer[Tensor, "time height width"]:
+        """The labels of one sample."""
+        ...
+
+    def overlap(self, name: str) -> Bool[Tensor, "time height width"] | None:
+        """Where annotated objects overlap, if the source says so."""
+        ...
+
+
+def open_labels(path: str | Path) -> Labels:
+    """Open an ``.npz`` file or a folder of label PNGs; raises EvalError on anything else."""
+    path = Path(path)
+    if path.is_dir():
+        return PngLabels(path)
+    if not path.exists():
+        raise EvalError(f"{path}: there is no such file or folder")
+    if path.suffix != ".npz":
+        raise EvalError(f"{path}: expected an .npz file or a folder of label PNGs")
+    return NpzLabels(path)
+
+
+def save_labels(
+    path: str | Path, ids: Sequence[str], labels: Integer[Tensor, "samples time height width"]
+) -> None:
+    """Write an ``.npz`` that ``open_labels`` reads, in the smallest integer type that fits."""
+    array = labels.cpu().numpy()
+    array = array.astype(np.min_scalar_type(int(array.max(initial=0))))
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.partial")  # a full disk leaves no half file
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, ids=np.array(ids, dtype=np.str_), labels=array)
+        partial.replace(path)
+    except OSError as error:
+        raise EvalError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+class NpzLabels:
+    """The labels in an ``.npz`` file, read whole and checked when opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.source = str(path)
+        arrays = read_npz(path)
+        unknown = sorted(set(arrays) - {"ids", "labels", "overlap"})
+        missing = sorted({"ids", "labels"} - set(arrays))
+        if unknown or missing:
+            raise EvalError(
+                f"{path}: expected the arrays ids and labels (and overlap), "
+                + (f"{missing[0]} is missing" if missing else f"found {unknown[0]}")
+            )
+        self.ids = checked_ids(arrays["ids"], self.source)
+        self._labels = checked_labels(arrays["labels"], self.ids, self.source)
+        self._overlap = arrays.get("overlap")
+        if self._overlap is not None:
+            if self._overlap.dtype != np.bool_ or self._overlap.shape != arrays["labels"].shape:
+                raise EvalError(f"{path}: overlap must be bool and shaped as labels")
+            self._overlap = self._overlap.reshape(self._labels.shape)
+        self._position = {name: i for i, name in enumerate(self.ids)}
+
+    def load(self, name: str) -> Integer[Tensor, "time height width"]:
+        """The labels of one sample."""
+        return torch.from_numpy(self._labels[self._position[name]])
+
+    def overlap(self, name: str) -> Bool[Tensor, "time height width"] | None:
+        """Where annotated objects overlap, if the file says so."""
+        if self._overlap is None:
+            return None
+        return torch.from_numpy(self._overlap[self._position[name]])
+
+
+class PngLabels:
+    """The label PNGs under a folder; a picture is read when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source = str(folder)
+        self._open = pillow_open(self.source)
+        self._paths = {
+            path.relative_to(folder).with_suffix("").as_posix(): path
+            for path in sorted(folder.rglob("*.png"))
+        }
+        if not self._paths:
+            raise EvalError(f"{folder}: holds no .png file")
+        self.ids = tuple(self._paths)
+
+    def load(self, name: str) -> Integer[Tensor, "time height width"]:
+        """The labels of one picture, as a clip of one frame."""
+        path = self._paths[name]
+        try:
+            with self._open(path) as image:
+                mode, array = image.mode, np.array(image)
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways to say "broken file"
+            raise EvalError(f"{path}: cannot be read as a PNG: {error}") from error
+        if mode not in LABEL_MODES:
+            raise EvalError(f"{path}: a label PNG is grey or palette, this one has mode {mode}")
+        return torch.from_numpy(torch_integers(array))[None]
+
+    def overlap(self, name: str) -> None:
+        """PNGs hold no overlap."""
+
+
+def check_same_ids(predictions: Labels, truth: Labels) -> None:
+    """Raise EvalError unless both hold the same samples."""
+    predicted, true = set(predictions.ids), set(truth.ids)
+    if missing := sorted(true - predicted):
+        raise EvalError(f"{predictions.source}: lacks {listed(missing)} of {truth.source}")
+    if unknown := sorted(predicted - true):
+        raise EvalError(f"{predictions.source}: has {listed(unknown)}, unknown to {truth.source}")
+
+
+def listed(ids: Sequence[str]) -> str:
+    """``sample 'a'`` or ``3 samples ('a', 'b', ...)``."""
+    if len(ids) == 1:
+        return f"sample {ids[0]!r}"
+    shown = ", ".join(repr(name) for name in ids[:2])
+    return f"{len(ids)} samples ({shown}{', ...' if len(ids) > 2 else ''})"
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Every array of the file; raises EvalError when it is damaged, no .npz, or holds pickles."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise EvalError(f"{path}: is a single array, not an .npz file")
+            return {name: file[name] for name in file.files}
+    except EvalError:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if "pickle" in str(error) or "Object arrays" in str(error):
+            reason = "holds pickled data, which is never loaded; store plain arrays"
+        else:
+            reason = f"is no readable .npz file ({first_line(error)})"
+        raise EvalError(f"{path}: {reason}") from error
+
+
+def checked_ids(ids: np.ndarray, source: str) -> tuple[str, ...]:
+    """The ids as strings; raises EvalError unless they are distinct unicode strings."""
+    if ids.ndim != 1 or ids.dtype.kind != "U":
+        raise EvalError(
+            f"{source}: ids must be a list of unicode strings, not {ids.dtype} of shape {ids.shape}"
+        )
+    names: list[str] = ids.tolist()
+    if len(set(names)) != len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise EvalError(f"{source}: the id {twice!r} occurs more than once")
+    return tuple(names)
+
+
+def checked_labels(labels: np.ndarray, ids: Sequence[str], source: str) -> np.ndarray:
+    """The labels as [N T H W] in a type of torch's; raises EvalError on any other content."""
+    if labels.dtype.kind not in "iu":
+        raise EvalError(f"{source}: labels must be integers, not {labels.dtype}")
+    if labels.ndim not in (3, 4) or len(labels) != len(ids):
+        raise EvalError(
+            f"{source}: labels must be [N T H W] or [N H W] with N = {len(ids)}, "
+            f"not {list(labels.shape)}"
+        )
+    if labels.size and labels.min() < 0:
+        name = next(name for name, sample in zip(ids, labels, strict=True) if sample.min() < 0)
+        raise EvalError(f"{source}: the labels of {name!r} are negative somewhere")
+    return torch_integers(labels if labels.ndim == 4 else labels[:, None])
+
+
+def torch_integers(array: np.ndarray) -> np.ndarray:
+    """The array in an integer type that torch computes with and that holds all its values."""
+    if array.dtype == np.uint8:
+        return array
+    wide = array.dtype.itemsize >= 4 and array.max(initial=0) > np.iinfo(np.int32).max
+    return array.astype(np.int64 if wide else np.int32)
+
+
+def pillow_open(source: str) -> Any:
+    """``PIL.Image.open``; raises EvalError that names the package where it is missing."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise EvalError(f"{source}: label PNGs need Pillow: pip install pillow") from error
+    return Image.open
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class where it has none."""
+    lines: Iterable[str] = str(error).splitlines()
+    return next(iter(lines), type(error).__name__)

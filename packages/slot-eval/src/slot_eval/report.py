@@ -1,0 +1,188 @@
+"""What a scoring leaves behind: ``result.json``, a table to read, and one row per sample.
+
+A result says by itself what its numbers mean: the protocol with all its switches, how many
+samples there were, and for each metric how many of them it is defined for.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from slot_eval.errors import EvalError
+from slot_eval.streaming import Results
+
+RESULT = "result.json"
+FORMAT = 1
+RowsFormat = Literal["jsonl", "csv"]
+
+
+def make_result(
+    results: Results, *, model: str, data: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of ``result.json``; a mean over no sample at all is null."""
+    metrics = {
+        name: {**entry, "mean": None if math.isnan(entry["mean"]) else entry["mean"]}
+        for name, entry in results.summary().items()
+    }
+    return {
+        "format": FORMAT,
+        "slot_eval": version("slot-eval"),
+        "protocol": results.protocol.id,
+        "protocol_settings": results.protocol.settings(),
+        "model": model,
+        "data": data,
+        "num_samples": len(results),
+        "metrics": metrics,
+        "settings": dict(settings),
+    }
+
+
+def check_free(folder: Path, rows: RowsFormat | None) -> None:
+    """Raise EvalError if writing would overwrite an earlier result or cannot work at all."""
+    if folder.exists() and not folder.is_dir():
+        raise EvalError(f"{folder}: is a file, expected a folder to write to")
+    for name in [RESULT, *([f"rows.{rows}"] if rows else [])]:
+        if (folder / name).exists():
+            raise EvalError(f"{folder / name}: exists already; choose another --out")
+
+
+def write_result(
+    folder: Path,
+    result: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    form: RowsFormat | None,
+) -> None:
+    """Write ``result.json`` and, if a form is given, ``rows.jsonl`` or ``rows.csv``."""
+    check_free(folder, form)
+    files = {f"rows.{form}": ROW_WRITERS[form](rows)} if form else {}
+    files[RESULT] = json.dumps(result, indent=2) + "\n"  # last: where it is, all is there
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            partial = folder / f"{name}.partial"
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(folder / name)
+    except OSError as error:
+        raise EvalError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def rows_as_jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One JSON object per line; an undefined value is null."""
+    return "".join(json.dumps(without_nan(row)) + "\n" for row in rows)
+
+
+def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A header and one line per sample; an undefined value is empty."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["id"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(without_nan(row) for row in rows)
+    return text.getvalue()
+
+
+ROW_WRITERS = {"jsonl": rows_as_jsonl, "csv": rows_as_csv}
+
+
+def without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with None for NaN, which JSON does not have."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a ``result.json``, or the one in a folder; raises EvalError unless it is one."""
+    path = path / RESULT if path.is_dir() else path
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not JSON"
+        raise EvalError(f"{path}: cannot be read as a result: {reason}") from error
+    if not isinstance(result, dict) or result.get("format") != FORMAT:
+        raise EvalError(f"{path}: is not a result of slot-eval in format {FORMAT}")
+    keys = ("protocol", "protocol_settings", "model", "data", "num_samples", "metrics")
+    if missing := [key for key in keys if key not in result]:
+        raise EvalError(f"{path}: lacks the key {missing[0]}")
+    return result
+
+
+def result_table(result: Mapping[str, Any]) -> str:
+    """One result, one metric per line."""
+    head = (
+        f"model     {result['model']}\ndata      {result['data']}\n"
+        f"protocol  {result['protocol']}\nsamples   {result['num_samples']}\n\n"
+    )
+    lines = [
+        [name, decimal(entry["mean"]), str(entry["n"]), str(entry["undefined"])]
+        for name, entry in result["metrics"].items()
+    ]
+    return head + aligned([["metric", "mean", "defined", "undefined"], *lines])
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line per sample."""
+    if not rows:
+        return ""
+    lines = [[row["id"], *(decimal(v) for k, v in row.items() if k != "id")] for row in rows]
+    return aligned([list(rows[0]), *lines])
+
+
+def compare_table(results: Sequence[Mapping[str, Any]], mixed: bool) -> str:
+    """Results line by line, metrics side by side; protocols never share a column.
+
+    Raises EvalError when the protocols differ (by any switch), unless ``mixed`` asks for columns
+    of their own.
+    """
+    protocols: list[dict[str, Any]] = []
+    for result in results:
+        if result["protocol_settings"] not in protocols:
+            protocols.append(result["protocol_settings"])
+    if len(protocols) > 1 and not mixed:
+        found = ", ".join(sorted({result["protocol"] for result in results}))
+        raise EvalError(
+            f"the results follow {len(protocols)} different protocols ({found}), so their numbers "
+            "do not compare; --mixed shows them in separate columns"
+        )
+    columns = [
+        (protocol, metric)
+        for protocol in protocols
+        for metric in metrics_of([r for r in results if r["protocol_settings"] == protocol])
+    ]
+    names = [metric if len(protocols) == 1 else f"{metric} ({p['id']})" for p, metric in columns]
+    lines = [["model", "data", "samples", *names]]
+    for result in results:
+        values = [
+            decimal(result["metrics"].get(metric, {}).get("mean"))
+            if result["protocol_settings"] == protocol
+            else "-"
+            for protocol, metric in columns
+        ]
+        lines.append([result["model"], result["data"], str(result["num_samples"]), *values])
+    title = "" if mixed and len(protocols) > 1 else f"protocol  {results[0]['protocol']}\n\n"
+    return title + aligned(lines, left=2)
+
+
+def metrics_of(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics of these results, each once, in order of appearance."""
+    return list(dict.fromkeys(name for result in results for name in result["metrics"]))
+
+
+def decimal(value: float | None) -> str:
+    """Four decimals, which is more than the spread over seeds ever deserves."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Columns padded to equal width: the first ``left`` to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        "  ".join(
+            cell.ljust(w) if i < left else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in padded)

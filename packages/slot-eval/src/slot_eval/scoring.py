@@ -1,0 +1,147 @@
+"""The two ways to a result: score label files, or run a model over a data set.
+
+Both walk through samples in order, gather those of one shape into batches, and hand them to
+``Results``; neither the batches nor the order change a score.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from slot_eval.errors import EvalError
+from slot_eval.plugins import user_errors
+from slot_eval.predictions import Labels, listed
+from slot_eval.streaming import Results
+
+SCORED_TOGETHER = 64
+
+
+class TrueSample(NamedTuple):
+    """What a truth says of one sample: labels and overlap are [T H W]."""
+
+    id: str
+    labels: Tensor
+    overlap: Tensor | None
+    video: Tensor | None
+
+
+def samples_of_file(truth: Labels) -> Iterator[TrueSample]:
+    """The samples of a label file or folder."""
+    for name in truth.ids:
+        yield TrueSample(name, truth.load(name), truth.overlap(name), None)
+
+
+def samples_of_dataset(dataset: Any, name: str, limit: int | None = None) -> Iterator[TrueSample]:
+    """The first ``limit`` samples of a data set; raises EvalError on a sample without labels."""
+    seen: set[str] = set()
+    for index in range(num_samples(dataset, limit)):
+        with user_errors(f"cannot read sample {index} of {name}"):
+            sample = dataset[index]
+        if "labels" not in sample:
+            raise EvalError(f"sample {sample['id']!r} of {name} has no labels to score against")
+        if sample["id"] in seen:
+            raise EvalError(f"the id {sample['id']!r} occurs more than once in {name}")
+        seen.add(sample["id"])
+        yield TrueSample(sample["id"], sample["labels"], None, sample["video"])
+
+
+def num_samples(dataset: Any, limit: int | None) -> int:
+    """How many samples of the data set are used."""
+    return len(dataset) if limit is None else min(limit, len(dataset))
+
+
+def score_predictions(
+    predictions: Labels, truth: Iterable[TrueSample], truth_name: str, results: Results
+) -> None:
+    """Score predicted labels; raises EvalError unless ids and sizes are those of the truth."""
+    known = set(predictions.ids)
+    scored: set[str] = set()
+    for batch in batches(truth, SCORED_TOGETHER):
+        predicted = []
+        for sample in batch:
+            if sample.id not in known:
+                raise EvalError(f"{predictions.source}: lacks sample {sample.id!r} of {truth_name}")
+            labels = predictions.load(sample.id)
+            if labels.shape != sample.labels.shape:
+                raise EvalError(
+                    f"{predictions.source}: sample {sample.id!r} is {size(labels)}, "
+                    f"in {truth_name} it is {size(sample.labels)}"
+                )
+            predicted.append(labels)
+        update(results, batch, stacked(predicted))
+        scored.update(sample.id for sample in batch)
+    if unknown := sorted(known - scored):
+        raise EvalError(f"{predictions.source}: has {listed(unknown)}, unknown to {truth_name}")
+
+
+def score_model(
+    model: Any,
+    truth: Iterable[TrueSample],
+    results: Results,
+    *,
+    source: str | None = None,
+    batch_size: int = 16,
+    device: str = "cpu",
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Segment and score; yields the ids and hard labels [B T H W] of each batch as it is done.
+
+    ``source`` names the masks: "encoder", "decoder" or None for the model's own choice. A
+    ValueError of a package's own class is what the model says about its input; it becomes an
+    EvalError.
+    """
+    for batch in batches(truth, batch_size):
+        videos = [sample.video for sample in batch if sample.video is not None]
+        video = torch.stack(videos).to(device).float() / 255
+        try:
+            masks = model.segment(video, source=source)
+        except ValueError as error:
+            if type(error).__module__ == "builtins":
+                raise
+            raise EvalError(f"the model cannot segment {batch[0].id!r}: {error}") from error
+        predicted = results.protocol.labels(masks, *batch[0].labels.shape[-2:]).cpu()
+        update(results, batch, predicted)
+        yield [sample.id for sample in batch], predicted
+
+
+def update(results: Results, batch: list[TrueSample], predicted: Tensor) -> None:
+    """Hand a batch to the results."""
+    overlaps = [sample.overlap for sample in batch if sample.overlap is not None]
+    overlap = torch.stack(overlaps) if overlaps else None
+    true = stacked([sample.labels for sample in batch])
+    results.update([sample.id for sample in batch], predicted, true, overlap)
+
+
+def stacked(labels: list[Tensor]) -> Tensor:
+    """Stack labels whose integer types may differ from file to file."""
+    if len({one.dtype for one in labels}) > 1:
+        labels = [one.long() for one in labels]
+    return torch.stack(labels)
+
+
+def batches(samples: Iterable[TrueSample], batch_size: int) -> Iterator[list[TrueSample]]:
+    """Gather neighbours of equal shape, at most ``batch_size`` of them."""
+    batch: list[TrueSample] = []
+    for sample in samples:
+        if batch and (len(batch) == batch_size or shapes(sample) != shapes(batch[0])):
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch
+
+
+def shapes(sample: TrueSample) -> tuple[object, ...]:
+    """What must be equal for two samples to be stacked."""
+    return (
+        sample.labels.shape,
+        None if sample.video is None else sample.video.shape,
+        sample.overlap is None,
+    )
+
+
+def size(labels: Tensor) -> str:
+    """``2 frames of 64x48`` (height by width)."""
+    time, height, width = labels.shape
+    return f"{time} frame{'s' if time > 1 else ''} of {height}x{width}"
