@@ -1,0 +1,76 @@
+"""Weights of other people's code in our models: their names and arguments, and ours.
+
+``tools/convert_checkpoint.py`` is the door for a file; ``convert`` is what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slot_core import ConfigError
+from slot_decoders.models.build import build_model
+from slot_decoders.models.configs import SlotAutoencoderConfig
+from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+from slot_decoders.models.state_dicts import slotdiffusion
+from slot_decoders.models.state_dicts.mapping import StateDictMap, unwrap
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One code base whose checkpoints we can read.
+
+    Attributes:
+        read_config: its constructor arguments to our configuration.
+        state_dict_map: the names of its weights, for a model of ours.
+    """
+
+    read_config: Callable[..., SlotAutoencoderConfig]
+    state_dict_map: Callable[[SlotAutoencoderConfig], StateDictMap]
+
+
+ORIGINS = {"slotdiffusion": Origin(slotdiffusion.read_config, slotdiffusion.state_dict_map)}
+
+
+def get_origin(name: str) -> Origin:
+    """The code base of this name.
+
+    Raises:
+        ConfigError: listing the known ones.
+    """
+    if name not in ORIGINS:
+        raise ConfigError(f"no checkpoints of '{name}' are known, only of {', '.join(ORIGINS)}")
+    return ORIGINS[name]
+
+
+def convert(
+    checkpoint: Any,
+    config: SlotAutoencoderConfig | Mapping[str, Any],
+    *,
+    origin: str = "slotdiffusion",
+    source: str = "the checkpoint",
+) -> SlotAutoencoder:
+    """The model of ours that computes what the foreign one does, in eval mode.
+
+    Args:
+        checkpoint: a state dict, bare or as a training framework wraps it.
+        config: our configuration, or the foreign constructor arguments.
+        origin: the code base, a key of ``ORIGINS``.
+        source: where both come from, for error messages.
+
+    Raises:
+        ConfigError: if the arguments have no counterpart in our terms.
+        CheckpointError: naming a tensor that is missing, unknown or of another shape.
+    """
+    adapter = get_origin(origin)
+    if not isinstance(config, SlotAutoencoderConfig):
+        config = adapter.read_config(config, source=source)
+    model = build_model(config)
+    weights = unwrap(checkpoint, source=source)
+    names = adapter.state_dict_map(config)
+    model.load_state_dict(names.to_ours(weights, model.state_dict(), source=source), strict=True)
+    return model.eval()
+
+
+__all__ = ["ORIGINS", "Origin", "StateDictMap", "convert", "get_origin", "unwrap"]

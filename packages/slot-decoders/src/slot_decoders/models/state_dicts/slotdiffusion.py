@@ -1,0 +1,54 @@
+"""Checkpoints of the SlotDiffusion code (Wu et al. 2023, arXiv 2305.11281).
+
+Its systems are one encoder with different decoders, as ours are. The encoder is described in
+``slotdiffusion_encoder.py``, each decoder in a file of its own. To add a system: enter the class
+of its constructor arguments in ``ARGUMENTS`` and its decoder's names in ``state_dict_map``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slot_core import ConfigError
+from slot_decoders.models.configs import SlotAutoencoderConfig
+from slot_decoders.models.state_dicts import slotdiffusion_encoder as encoder
+from slot_decoders.models.state_dicts import slotdiffusion_mixture as mixture
+from slot_decoders.models.state_dicts.mapping import StateDictMap
+
+# Class of their model -> its constructor arguments.
+ARGUMENTS = {"SA": mixture.SAArguments}
+
+
+def read_config(description: Mapping[str, Any], *, source: str) -> SlotAutoencoderConfig:
+    """Our configuration of the model that their constructor arguments describe.
+
+    Args:
+        description: the arguments under their original names; or ``cls``, the class, beside
+            ``args``, the arguments, in which case other keys are notes and not read.
+        source: the file they come from.
+
+    Raises:
+        ConfigError: naming a class we have no counterpart of, or a key that is unknown, missing
+            or has a value that cannot be used.
+    """
+    name, arguments = "SA", description
+    if "args" in description:
+        name = str(description.get("cls", name)).rpartition(".")[-1]
+        arguments = description["args"]
+    if name not in ARGUMENTS:
+        raise ConfigError(
+            f"{source}: key 'cls' names the class '{name}', expected {', '.join(ARGUMENTS)}"
+        )
+    if not isinstance(arguments, Mapping):
+        raise ConfigError(f"{source}: key 'args' holds no constructor arguments by name")
+    return ARGUMENTS[name].parse(arguments, source=source).config()
+
+
+def state_dict_map(config: SlotAutoencoderConfig) -> StateDictMap:
+    """How the weights of their model of this configuration correspond to ours."""
+    return StateDictMap(
+        names=encoder.encoder_names(config.encoder) | mixture.mixture_names(config.decoder),
+        ignored=encoder.IGNORED | mixture.IGNORED,
+        batched=frozenset({"encoder.initializer.slots"}),
+    )

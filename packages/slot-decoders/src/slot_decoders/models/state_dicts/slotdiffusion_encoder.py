@@ -1,0 +1,152 @@
+"""The encoder that all systems of the SlotDiffusion code share, in our terms.
+
+Its constructor arguments (``resolution``, ``slot_dict``, ``enc_dict``, ``eps``) become our
+configuration, and the names of its weights ours.
+
+Where its code states no value, its rule is spelled out: pictures are in [-1, 1]; the first of the
+plain convolutions has stride 2 where the picture is higher than 64 pixels; a ResNet whose fourth
+stage is left out has three.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from slot_core import StrictConfig
+from slot_core.backbones.resnet import BLOCKS
+from slot_decoders.models.configs import (
+    BackboneConfig,
+    CNNConfig,
+    EncoderConfig,
+    PreprocessingConfig,
+    ResNetConfig,
+    Size,
+    SlotAttentionConfig,
+)
+
+# Larger pictures are halved by the first of the plain convolutions.
+LARGEST_UNHALVED_HEIGHT = 64
+
+IGNORED = {"encoder_pos_embedding.grid": "positions, which follow from the size of the features"}
+
+
+class SlotArguments(StrictConfig):
+    """``slot_dict``."""
+
+    num_slots: PositiveInt
+    slot_size: PositiveInt
+    slot_mlp_size: PositiveInt
+    num_iterations: PositiveInt
+
+
+class EncoderArguments(StrictConfig):
+    """``enc_dict``: a ResNet where ``resnet`` names one, plain convolutions otherwise."""
+
+    enc_out_channels: PositiveInt
+    resnet: Literal["resnet18", "resnet34"] | None = None
+    use_layer4: bool | None = None
+    enc_channels: tuple[PositiveInt, ...] | None = Field(default=None, min_length=2)
+    enc_ks: PositiveInt | None = None
+    enc_norm: Literal[""] | None = None
+
+    @model_validator(mode="after")
+    def _states_one_backbone(self) -> Self:
+        plain = ("enc_channels", "enc_ks", "enc_norm")
+        needed = plain if self.resnet is None else ("use_layer4",)
+        for key in needed:
+            if getattr(self, key) is None:
+                kind = self.resnet or "plain convolutions"
+                raise ValueError(f"'{key}' is missing; expected for an encoder of {kind}")
+        if self.enc_channels is not None and self.enc_channels[0] != 3:
+            raise ValueError(f"'enc_channels' begins with {self.enc_channels[0]}, expected 3")
+        return self
+
+
+class EncoderSide(StrictConfig):
+    """The constructor arguments that all systems have; ``dec_dict`` comes with the system."""
+
+    resolution: Size
+    slot_dict: SlotArguments
+    enc_dict: EncoderArguments
+    eps: PositiveFloat = 1e-6
+
+    def shared(self) -> dict[str, Any]:
+        """The part of our model's configuration that the encoder decides."""
+        slots, width = self.slot_dict, self.enc_dict.enc_out_channels
+        corrector = SlotAttentionConfig(
+            hidden_dim=slots.slot_mlp_size, num_iterations=slots.num_iterations, epsilon=self.eps
+        )
+        return {
+            "num_slots": slots.num_slots,
+            "slot_dim": slots.slot_size,
+            "preprocessing": PreprocessingConfig(
+                image_size=self.resolution, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+            ),
+            "encoder": EncoderConfig(
+                backbone=self.backbone(),
+                projection_dim=None if width == slots.slot_size else width,
+                corrector=corrector,
+            ),
+        }
+
+    def backbone(self) -> BackboneConfig:
+        """Our backbone for ``enc_dict``."""
+        encoder = self.enc_dict
+        if encoder.resnet is not None:
+            depth = 18 if encoder.resnet == "resnet18" else 34
+            return ResNetConfig(depth=depth, num_stages=4 if encoder.use_layer4 else 3)
+        assert encoder.enc_channels is not None
+        assert encoder.enc_ks is not None
+        return CNNConfig(
+            channels=encoder.enc_channels[1:],  # the first is the picture's
+            strides=(2,) if self.resolution[0] > LARGEST_UNHALVED_HEIGHT else (),
+            kernel_size=encoder.enc_ks,
+        )
+
+
+def encoder_names(config: EncoderConfig) -> dict[str, str]:
+    """Our encoder's modules -> theirs."""
+    backbone = config.backbone
+    plain = isinstance(backbone, CNNConfig)
+    names = cnn_names(backbone) if plain else resnet_names(backbone)
+    return {
+        **names,
+        "encoder.position_embedding.linear": "encoder_pos_embedding.dense",
+        "encoder.projection": "encoder_out_layer",
+        "encoder.initializer.slots": "init_latents",
+        "encoder.corrector.norm_features": "slot_attention.norm_inputs",
+        "encoder.corrector.norm_slots": "slot_attention.project_q.0",
+        "encoder.corrector.to_query": "slot_attention.project_q.1",
+        "encoder.corrector.to_key": "slot_attention.project_k",
+        "encoder.corrector.to_value": "slot_attention.project_v",
+        "encoder.corrector.gru": "slot_attention.gru",
+        "encoder.corrector.mlp": "slot_attention.mlp",
+    }
+
+
+def cnn_names(config: CNNConfig) -> dict[str, str]:
+    """Plain convolutions: theirs are blocks of three, ours alternate with ReLUs."""
+    layers = range(len(config.channels))
+    return {f"encoder.backbone.layers.{2 * i}": f"encoder.{i}.0" for i in layers}
+
+
+def resnet_names(config: ResNetConfig) -> dict[str, str]:
+    """ResNet: theirs has torchvision's names, in which a group norm is still called ``bn``."""
+    names = {
+        "encoder.backbone.stem": "encoder.conv1",
+        "encoder.backbone.stem_norm": "encoder.bn1",
+    }
+    for stage in range(config.num_stages):
+        for block in range(BLOCKS[config.depth][stage]):
+            ours = f"encoder.backbone.stages.{stage}.{block}"
+            theirs = f"encoder.layer{stage + 1}.{block}"
+            names |= {
+                f"{ours}.conv1": f"{theirs}.conv1",
+                f"{ours}.norm1": f"{theirs}.bn1",
+                f"{ours}.conv2": f"{theirs}.conv2",
+                f"{ours}.norm2": f"{theirs}.bn2",
+                f"{ours}.shortcut": f"{theirs}.downsample",
+            }
+    return names
