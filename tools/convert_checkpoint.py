@@ -1,0 +1,116 @@
+"""Turn other people's weights into a checkpoint that ``load_model`` opens.
+
+    uv run python tools/convert_checkpoint.py --from slotdiffusion --weights model.pth \
+        --config config.json --out converted
+    uv run python tools/convert_checkpoint.py --from slotdiffusion --weights model.pth \
+        --recipe slot_attention/clevrtex --out converted
+
+``config.json`` holds the constructor arguments of their model under their original names, or
+``{"cls": ..., "args": {...}}``. Every tensor of the file must be used or be one that we know to
+need no counterpart. A ``.pth`` is opened as tensors only: code in it is never run.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from slot_core import CheckpointError, ConfigError, ModelCard
+from slot_core.model_card import NOT_STATED
+from slot_decoders.models import SlotAutoencoderConfig
+from slot_decoders.models.state_dicts import convert, get_origin
+
+APPS = Path(__file__).resolve().parents[1] / "apps"
+sys.path.insert(0, str(APPS))  # recipes are read, and errors told, as the apps do it
+
+from support.command_line import run  # noqa: E402
+from support.options import load_options  # noqa: E402
+
+
+def convert_checkpoint(
+    weights: Annotated[Path, typer.Option(help="A .safetensors or a .pth file.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],
+    origin: Annotated[str, typer.Option("--from", help="The code it was trained with.")],
+    config: Annotated[
+        Path | None, typer.Option(help="JSON of the model's original constructor arguments.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Instead of --config: one of our recipes, by name.")
+    ] = None,
+    card_data: Annotated[
+        str, typer.Option(help="For the model card: what it was trained on.")
+    ] = NOT_STATED,
+    card_license: Annotated[
+        str, typer.Option(help="For the model card: SPDX identifier of the weights' licence.")
+    ] = "unknown",
+) -> None:
+    """Turn other people's weights into a checkpoint that load_model opens."""
+    get_origin(origin)
+    refuse_existing(out)
+    described = read_description(config, recipe, origin)
+    model = convert(read_weights(weights), described, origin=origin, source=str(weights))
+    command = shlex.join(["python", *sys.argv])
+    card = ModelCard(data=card_data, command=command, license=card_license)
+    model.save_pretrained(out, card=card)
+    print(f"{out}: {type(model).__name__} with {model.num_slots} slots")
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise CheckpointError where ``folder`` could not be written without losing something."""
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"--out {folder}: is a file, expected a folder to write")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise CheckpointError(f"--out {folder}: is not empty, expected a new or empty folder")
+
+
+def read_description(config: Path | None, recipe: str | None, origin: str) -> SlotAutoencoderConfig:
+    """The model's configuration from ``--config`` or ``--recipe``, whichever was given."""
+    if (config is None) == (recipe is None):
+        raise ConfigError("give either --config or --recipe, exactly one of them")
+    if recipe is not None:
+        return load_options(recipe).model
+    assert config is not None
+    try:
+        described = json.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"--config {config}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--config {config}: is not readable JSON ({error})") from None
+    if not isinstance(described, dict):
+        raise ConfigError(f"--config {config}: expected a JSON object of constructor arguments")
+    return get_origin(origin).read_config(described, source=str(config))
+
+
+def read_weights(path: Path) -> Any:
+    """What a weights file holds; of a ``.pth`` only tensors and plain containers are read."""
+    if not path.is_file():
+        raise CheckpointError(f"--weights {path}: there is no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix in (".pth", ".pt"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"--weights {path}: holds Python objects besides tensors and is not opened, as they "
+            f"could run code; save its 'state_dict' alone where you trust it"
+        ) from None
+    except (SafetensorError, OSError, EOFError, RuntimeError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()[:1]
+        raise CheckpointError(
+            f"--weights {path}: is damaged or truncated ({''.join(reason)})"
+        ) from None
+    raise CheckpointError(f"--weights {path}: expected a .safetensors or a .pth file")
+
+
+if __name__ == "__main__":
+    run(convert_checkpoint)
