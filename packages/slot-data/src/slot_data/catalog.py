@@ -1,0 +1,118 @@
+"""The datasets by name, each with a card: what is in it, how it is divided, what it asks of a
+model, and under which terms it may be used."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
+from slot_data.folder import Folder
+from slot_data.options import check_options
+from slot_data.sample import DataError, SampleDataset
+from slot_data.shapes import SPLITS, Shapes
+
+
+@dataclass(frozen=True)
+class Card:
+    """splits: number of samples per split, None where the files decide it.
+    objects: how many per picture, and whether that is computed or documented by the authors.
+    num_slots: a suggestion: the most objects and one for the background; None where the user
+        knows better.
+    """
+
+    name: str
+    description: str
+    splits: Mapping[str, int | None]
+    image_size: str
+    objects: str
+    num_slots: int | None
+    preprocessing: str
+    licence: str
+    citation: str
+    loader: Callable[..., SampleDataset]
+
+
+_CARDS = (
+    Card(
+        name="shapes",
+        description=(
+            "Flat shapes that hide one another, drawn on demand, the same on every machine. "
+            "Pictures (num_frames 1) or videos with bounces off the borders. Level plain has "
+            "uniform colours on a dark ground; level textured shares its colours between objects "
+            "and ground, so that clustering colours fails."
+        ),
+        splits=SPLITS,
+        image_size="64x64 (any from 32 to 1024)",
+        objects="3 to 6, each equally often (by construction; min_objects, max_objects)",
+        num_slots=7,
+        preprocessing="none",
+        licence="MIT, as this package",
+        citation="none: it comes with this package",
+        loader=Shapes,
+    ),
+    Card(
+        name="folder",
+        description=(
+            "Your own pictures or folders of frames under ROOT/images, with or without masks "
+            "under ROOT/masks."
+        ),
+        splits={"train": None, "validation": None, "test": None, "all": None},
+        image_size="of the files; samples are 128x128",
+        objects="unknown",
+        num_slots=None,
+        preprocessing="largest centred square, resized with antialiasing, labels numbered 1..K",
+        licence="that of your files",
+        citation="none",
+        loader=Folder,
+    ),
+    Card(
+        name="clevrtex",
+        description=(
+            "Rendered scenes of textured objects on textured grounds, with masks. Variants: "
+            + ", ".join(f"{variant} ({size:,})" for variant, size in SIZES.items())
+            + "; outd, with unseen shapes and materials, is for testing alone."
+        ),
+        splits={s: len(numbers_of("full", s)) for s in ("train", "validation", "test", "all")},
+        image_size="320x240; samples are 128x128",
+        objects="3 to 10 (documented); fewer may be left after the crop",
+        num_slots=11,
+        preprocessing=(
+            "centre crop 192, resize 128. SlotDiffusion's has antialias=false and "
+            "label_resize=nearest; the authors' and Pillow's are the defaults here."
+        ),
+        licence=(
+            "the data's is not stated; the generator is BSD-3-Clause, and the terms of its "
+            "Poliigon textures have changed since: check them before use"
+        ),
+        citation=(
+            "Karazija, Laina, Rupprecht: ClevrTex: A Texture-Rich Benchmark for Unsupervised "
+            "Multi-Object Segmentation. NeurIPS Datasets and Benchmarks 2021. "
+            "https://www.robots.ox.ac.uk/~vgg/data/clevrtex/"
+        ),
+        loader=ClevrTex,
+    ),
+)
+_BY_NAME = {card.name: card for card in _CARDS}
+
+
+def names() -> list[str]:
+    return list(_BY_NAME)
+
+
+def card(name: str) -> Card:
+    """Raises DataError for an unknown name."""
+    if name not in _BY_NAME:
+        raise DataError(f"dataset {name!r} is not one of {', '.join(_BY_NAME)}")
+    return _BY_NAME[name]
+
+
+def load_dataset_by_name(name: str, *, split: str, **options: Any) -> SampleDataset:
+    """A map-style dataset of `Sample`s. The options are the parameters of the dataset's class;
+    `slot-data info NAME` lists them.
+
+    Raises DataError for an unknown dataset, split or option, a missing option, a value of the
+    wrong kind, and whatever the dataset finds wrong with its files.
+    """
+    loader = card(name).loader
+    check_options(name, loader, options)
+    return loader(split=split, **options)

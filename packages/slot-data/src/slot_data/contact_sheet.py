@@ -1,0 +1,47 @@
+"""Samples side by side with their masks: what a dataset looks like, at a glance."""
+
+import colorsys
+
+import numpy as np
+from PIL import Image
+
+from slot_data.sample import Sample, SampleDataset
+
+MARGIN = 2
+MOST_FRAMES = 8  # of one clip; a longer one is shown in even steps
+
+
+def contact_sheet(dataset: SampleDataset, count: int, columns: int) -> Image.Image:
+    """The first `count` samples, `columns` to a row, a clip's frames from left to right; under the
+    picture its labels where there are any, black for the background."""
+    tiles = [_tile(dataset[index]) for index in range(min(count, len(dataset)))]
+    height, width = (max(tile.shape[axis] for tile in tiles) + MARGIN for axis in (0, 1))
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * height + MARGIN, columns * width + MARGIN, 3), 255, np.uint8)
+    for place, tile in enumerate(tiles):
+        top = place // columns * height + MARGIN
+        left = place % columns * width + MARGIN
+        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return Image.fromarray(sheet)
+
+
+def _tile(sample: Sample) -> np.ndarray:
+    video = sample["video"].permute(0, 2, 3, 1).numpy()
+    chosen = np.unique(np.linspace(0, len(video) - 1, MOST_FRAMES).astype(int))
+    rows = [np.concatenate(list(video[chosen]), axis=1)]
+    if "labels" in sample:
+        labels = sample["labels"].numpy()[chosen]
+        rows.append(np.concatenate(list(_colours(int(labels.max()) + 1)[labels]), axis=1))
+    return np.concatenate(rows)
+
+
+def _colours(number: int) -> np.ndarray:
+    """uint8 [number, 3]: black, then hues a golden section apart, so neighbours differ."""
+    table = np.zeros((number, 3), np.uint8)
+    for place in range(1, number):
+        hue = place * 0.618034 % 1
+        table[place] = [
+            round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.45 + place % 2 * 0.3, 1)
+        ]
+    return table

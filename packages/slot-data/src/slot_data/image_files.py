@@ -1,0 +1,93 @@
+"""Pictures and masks from files, with the traps of both.
+
+A picture's turn (EXIF) is undone, 16 bits become 8, grey becomes RGB, and what is transparent
+shows white. A mask's pixel is the number of an object: palette files are read as their indices,
+never as the brightness of their colours.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from slot_data.sample import DataError, Sample
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+_MASK_MODES = frozenset({"P", "L", "1", "I", "I;16", "I;16B"})
+_UNREADABLE = (  # what Pillow is known to raise on broken files
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8 [H W 3]. Raises DataError if the file cannot be read whole or holds float pixels."""
+    image = ImageOps.exif_transpose(_open(path))
+    if image.mode in ("I", "I;16", "I;16B"):
+        grey = np.asarray(image).astype(np.int64) >> 8
+        return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise DataError(f"{path} holds float pixels; expected a picture of 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """uint8 or int32 [H W] of object numbers. Raises DataError for colour, where a number is not
+    defined."""
+    image = _open(path)
+    if image.mode not in _MASK_MODES:
+        raise DataError(
+            f"mask {path} is {image.mode}; expected a palette or grey PNG whose pixels are object "
+            "numbers"
+        )
+    ids = np.array(image)
+    return ids.astype(np.uint8 if ids.itemsize == 1 else np.int32)
+
+
+def read_sample(identity: str, pictures: Sequence[Path], masks: Sequence[Path] | None) -> Sample:
+    """One frame per picture. Raises DataError if sizes differ between frames or from a mask's."""
+    frames = [read_picture(path) for path in pictures]
+    for path, frame in zip(pictures, frames, strict=True):
+        if frame.shape != frames[0].shape:
+            raise DataError(
+                f"frame {path} is {_size(frame)}, but {pictures[0]} of the same video is "
+                f"{_size(frames[0])}"
+            )
+    sample: Sample = {
+        "video": torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2).copy()),
+        "id": identity,
+    }
+    if masks is not None:
+        ids = [read_mask(path) for path in masks]
+        for picture, frame, mask, number in zip(pictures, frames, masks, ids, strict=True):
+            if number.shape != frame.shape[:2]:
+                raise DataError(
+                    f"mask {mask} is {_size(number)}, but its picture {picture} is {_size(frame)}"
+                )
+        sample["labels"] = torch.from_numpy(np.stack(ids))
+    return sample
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except _UNREADABLE as error:
+        raise DataError(f"{path} cannot be read as a picture: {error}") from error
+    return image
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]} pixels (width x height)"
