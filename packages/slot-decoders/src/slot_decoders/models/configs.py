@@ -6,13 +6,23 @@ No value is stated that another one gives: widths that must agree are stated onc
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from slot_core import StrictConfig
 
 Size = tuple[PositiveInt, PositiveInt]
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("expected an odd number")
+    return value
+
+
+# An even kernel would shift the picture by half a pixel, and change its size, in every layer.
+KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 
 
 class PreprocessingConfig(StrictConfig):
@@ -29,7 +39,16 @@ class CNNConfig(StrictConfig):
     type: Literal["cnn"] = "cnn"
     channels: tuple[PositiveInt, ...] = Field(default=(64, 64, 64, 64), min_length=1)
     strides: tuple[PositiveInt, ...] = ()
-    kernel_size: PositiveInt = 5
+    kernel_size: KernelSize = 5
+
+    @model_validator(mode="after")
+    def _has_a_layer_for_every_stride(self) -> Self:
+        if len(self.strides) > len(self.channels):
+            raise ValueError(
+                f"{len(self.strides)} strides for {len(self.channels)} channels, "
+                f"expected at most one for each"
+            )
+        return self
 
 
 class ResNetConfig(StrictConfig):
@@ -84,7 +103,7 @@ class SpatialBroadcastConfig(StrictConfig):
     type: Literal["spatial_broadcast"] = "spatial_broadcast"
     channels: tuple[PositiveInt, ...] = Field(default=(64, 64, 64, 64), min_length=1)
     broadcast_size: Size = (8, 8)
-    kernel_size: PositiveInt = 5
+    kernel_size: KernelSize = 5
     output_stride: PositiveInt = 1
 
 
