@@ -45,12 +45,14 @@ class Preprocessing(nn.Module):
         """Video in [0, 1] to the model's own range and size.
 
         Raises:
-            InputError: if the video is not [batch time 3 height width].
+            InputError: if the video is not [batch time 3 height width] or not of floats.
         """
         if video.ndim != 5 or video.shape[2] != 3:
             raise InputError(
                 f"the video has the shape {list(video.shape)}, expected [batch time 3 height width]"
             )
+        if not video.is_floating_point():
+            raise InputError(f"the video is {video.dtype}, expected floats in [0, 1]")
         resized = resize(video, self.image_size)
         return (resized.to(self.mean.dtype) - self.mean) / self.std
 
