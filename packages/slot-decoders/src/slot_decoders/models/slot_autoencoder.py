@@ -30,17 +30,21 @@ Model = TypeVar("Model", bound=nn.Module)
 def without_gradients(
     method: Callable[Concatenate[Model, Parameters], Result],
 ) -> Callable[Concatenate[Model, Parameters], Result]:
-    """Run a method in eval mode and without gradients, and restore the mode after."""
+    """Run a method in eval mode and without gradients, and restore the modes after.
+
+    Each module's own mode: a part that is kept in eval while the rest trains stays there.
+    """
 
     @functools.wraps(method)
     def run(self: Model, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with torch.no_grad():
                 return method(self, *args, **kwargs)
         finally:
-            self.train(training)
+            for module, training in modes:
+                module.training = training
 
     return run
 
@@ -138,4 +142,5 @@ class SlotAutoencoder(HubModel):
         """The video as the slots remember it, in [0, 1] at the video's own size."""
         encoded = self.encoder(self.preprocessing(video), generator=generator)
         decoded = self.decoder.decode(encoded.slots, generator).reconstruction
-        return resize(self.preprocessing.undo(decoded), (video.shape[-2], video.shape[-1]))
+        resized = resize(self.preprocessing.undo(decoded), (video.shape[-2], video.shape[-1]))
+        return resized.clamp(0, 1)  # resizing rounds: white can come out as 1 + 5e-7
