@@ -37,7 +37,7 @@ class SpatialBroadcastDecoder(nn.Module):
         out_channels: of the frames.
 
     Raises:
-        ConfigError: if the layers do not arrive at ``image_size``.
+        ConfigError: if the layers do not arrive at ``image_size``, or the kernel is even.
     """
 
     default_mask_source: MaskSource = "decoder"
@@ -54,15 +54,17 @@ class SpatialBroadcastDecoder(nn.Module):
         out_channels: int = 3,
     ) -> None:
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ConfigError(f"kernel_size is {kernel_size}, expected an odd number")
         self.image_size = image_size
         self.broadcast_size = broadcast_size
         self.position_embedding = PositionEmbedding(slot_dim)
         layers: list[nn.Module] = []
         height, width = broadcast_size
+        padding = kernel_size // 2
         for before, after in zip([slot_dim, *channels[:-1]], channels, strict=True):
             stride = 2 if height * output_stride < image_size[0] else 1
             height, width = height * stride, width * stride
-            padding = kernel_size // 2
             layers += [
                 nn.ConvTranspose2d(before, after, kernel_size, stride, padding, stride - 1),
                 nn.ReLU(),
@@ -83,7 +85,8 @@ class SpatialBroadcastDecoder(nn.Module):
     ) -> LossOutput:
         """The mean squared error between the decoded slots and ``target``, and what was decoded."""
         decoded = self.decode(slots)
-        loss = F.mse_loss(decoded.reconstruction.float(), target.float())
+        precision = torch.promote_types(target.dtype, torch.float32)
+        loss = F.mse_loss(decoded.reconstruction.to(precision), target.to(precision))
         return LossOutput(total=loss, parts={"reconstruction": loss}, decoded=decoded)
 
     def decode(
@@ -96,7 +99,8 @@ class SpatialBroadcastDecoder(nn.Module):
         decoded = self.output(self.layers(self.position_embedding(grid)))
         decoded = decoded.unflatten(0, slots.shape[:3])
         components, logits = decoded[:, :, :, :-1], decoded[:, :, :, -1]
-        masks = logits.float().softmax(dim=2)
+        # In single precision at least, so that the masks of a half-precision model sum to 1.
+        masks = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=2)
         reconstruction = (components * masks.unsqueeze(3).to(components.dtype)).sum(dim=2)
         return DecoderOutput(reconstruction, masks, components)
 
@@ -104,5 +108,7 @@ class SpatialBroadcastDecoder(nn.Module):
 def _output_layer(before: int, after: int, stride: int) -> nn.Module:
     if stride == 1:
         return nn.Conv2d(before, after, 1)
-    # Kernel 2s, stride s and padding s/2 weigh all output pixels by the same number of inputs.
-    return nn.ConvTranspose2d(before, after, 2 * stride, stride, stride // 2)
+    # With a kernel of 2s and stride s every output pixel sees the same number of inputs. An odd
+    # s has no symmetric padding: the grid is cut by a pixel more on one side than on the other.
+    padding, odd = (stride + 1) // 2, stride % 2
+    return nn.ConvTranspose2d(before, after, 2 * stride, stride, padding, output_padding=odd)
