@@ -18,7 +18,7 @@ from support.colours import colour_table, matching_colours, slot_colours, wrappe
 Picture = UInt8[np.ndarray, "height width 3"]
 Labels = Integer[np.ndarray, "height width"]
 
-SMALLEST_TILE, LARGEST_TILE = 128, 288
+SMALLEST_TILE, LARGEST_TILE = 128, 192
 MARGIN, GAP, HEADING = 16, 8, 26
 PAPER, INK = (255, 255, 255), (60, 60, 66)
 BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
@@ -97,28 +97,44 @@ def comparison(
     pictures, soft = pixels(video), masks.detach().float().cpu().numpy()
     again = None if reconstruction is None else pixels(reconstruction)
     truth = None if labels is None else labels.cpu().numpy()
+    num_slots = soft.shape[2]
     columns: dict[str, list[np.ndarray]] = {}
     for sample, found in enumerate(soft.argmax(2)):
-        num_slots = soft.shape[2]
-        colours = (
-            slot_colours(num_slots)
-            if truth is None
-            else matching_colours(found, truth[sample], num_slots)
-        )
+        colours = slot_colours(num_slots)
+        if truth is not None:
+            colours = matching_colours(found, truth[sample], num_slots)
         for time in moments(found.shape[0]):
-            row = {"picture": pictures[sample, time]}
-            if truth is not None:
-                row["truth"] = colour(truth[sample, time])
-            row["found"] = colour(colours[found[time]])
-            row["overlay"] = overlay(*enlarged(pictures[sample, time], colours[found[time]]))
-            if again is not None:
-                row["reconstruction"] = again[sample, time]
-            for slot in range(num_slots if show_slots else 0):
-                mask = soft[sample, time, slot]
-                row[f"slot {slot}"] = spotlight(pictures[sample, time], mask)
+            row = tiles(
+                pictures[sample, time],
+                colours[found[time]],
+                truth=None if truth is None else truth[sample, time],
+                reconstruction=None if again is None else again[sample, time],
+                masks=soft[sample, time] if show_slots else None,
+            )
             for heading, tile in row.items():
                 columns.setdefault(heading, []).append(tile)
     return sheet(columns)
+
+
+def tiles(
+    picture: Picture,
+    found: Labels,
+    *,
+    truth: Labels | None = None,
+    reconstruction: Picture | None = None,
+    masks: Float[np.ndarray, "slots height width"] | None = None,
+) -> dict[str, Picture]:
+    """One row of a sheet, by heading; ``found`` and ``truth`` are numbers of colours."""
+    row = {"picture": picture}
+    if truth is not None:
+        row["truth"] = colour(truth)
+    row["found"] = colour(found)
+    row["overlay"] = overlay(*enlarged(picture, found))
+    if reconstruction is not None:
+        row["reconstruction"] = reconstruction
+    for slot, mask in enumerate(() if masks is None else masks):
+        row[f"slot {slot}"] = spotlight(picture, mask)
+    return row
 
 
 def moments(num_frames: int) -> Sequence[int]:
@@ -134,10 +150,10 @@ def pixels(
     return scaled.movedim(2, -1).cpu().numpy()
 
 
-def enlarged(*tiles: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Tiles of one size, each pixel repeated until the longer side has SMALLEST_TILE."""
-    factor = -(-SMALLEST_TILE // max(tiles[0].shape[:2]))
-    return tuple(tile.repeat(factor, 0).repeat(factor, 1) for tile in tiles)
+def enlarged(*images: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Images of one size, each pixel repeated until the longer side has SMALLEST_TILE."""
+    factor = -(-SMALLEST_TILE // max(images[0].shape[:2]))
+    return tuple(image.repeat(factor, 0).repeat(factor, 1) for image in images)
 
 
 def fitted(tile: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
@@ -154,7 +170,8 @@ def sheet(columns: dict[str, list[np.ndarray]]) -> Image.Image:
         columns: heading to tiles [height width 3], uint8, from top to bottom; the columns are
             equally long. Small tiles are enlarged, large ones reduced.
     """
-    rows = list(zip(*([fitted(tile) for tile in tiles] for tiles in columns.values()), strict=True))
+    shown = [[fitted(tile) for tile in column] for column in columns.values()]
+    rows = list(zip(*shown, strict=True))
     font = ImageFont.load_default(size=14)
     widths = [
         max([*(row[column].width for row in rows), round(font.getlength(heading))])
