@@ -27,7 +27,7 @@ class PositionEmbedding(nn.Module):
     ) -> Float[Tensor, "batch channels height width"]:
         """``features`` with the embedding of their position added."""
         grid = border_distances(*features.shape[-2:], device=features.device)
-        return features + self.linear(grid).permute(2, 0, 1)
+        return features + self.linear(grid.to(self.linear.weight.dtype)).permute(2, 0, 1)
 
 
 def border_distances(

@@ -93,8 +93,7 @@ class SlotAttention(nn.Module):
         count = self.num_iterations if num_iterations is None else num_iterations
         if count < 1:
             raise InputError(f"num_iterations is {count}; Slot Attention needs at least 1")
-        # Transposed once and kept contiguous: both products of every iteration read it along
-        # positions, forwards and backwards.
+        # A view: copying it into that order costs more than both products of an iteration gain.
         inputs = self.norm_features(features).transpose(1, 2)
         if self.differentiation == "unrolled":
             for _ in range(count - 1):
@@ -112,10 +111,12 @@ class SlotAttention(nn.Module):
         """One iteration (lines 6 to 11 of Algorithm 1) on normalised, transposed features."""
         query = self.to_query(self.norm_slots(slots)) * self.slot_dim**-0.5
         logits = torch.bmm(query @ self.to_key.weight, inputs)
-        attention = logits.float().softmax(dim=1)
+        # In single precision at least. Divided before the product, not after it: the sum over
+        # thousands of positions leaves the range of half precision.
+        attention = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
         weights = attention + self.epsilon
-        won = torch.bmm(weights.to(inputs.dtype), inputs.transpose(1, 2))
-        mean = won / weights.sum(dim=-1, keepdim=True).to(won.dtype)
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+        mean = torch.bmm(weights.to(inputs.dtype), inputs.transpose(1, 2))
         return self._update(self.to_value(mean), slots), attention
 
     def _update(
