@@ -189,7 +189,10 @@ def sheet(columns: dict[str, list[np.ndarray]]) -> Image.Image:
         top = MARGIN + HEADING
         for row, row_height in zip(rows, heights, strict=True):
             tile = row[column]
-            place = (left + (widths[column] - tile.width) // 2, top + (row_height - tile.height) // 2)
+            place = (
+                left + (widths[column] - tile.width) // 2,
+                top + (row_height - tile.height) // 2,
+            )
             paper.paste(tile, place)
             top += row_height + GAP
         left += widths[column] + GAP

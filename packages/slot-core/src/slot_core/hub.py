@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
@@ -25,6 +25,9 @@ from torch import nn
 from slot_core.config import StrictConfig
 from slot_core.errors import CheckpointError
 from slot_core.model_card import ModelCard
+
+# The type checker of the tests cannot resolve typing.Self outside a decorated class.
+Model = TypeVar("Model", bound="HubModel")
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -41,7 +44,7 @@ class HubModel(nn.Module):
     config: StrictConfig
 
     @classmethod
-    def from_config(cls, config: Any) -> Self:
+    def from_config(cls: type[Model], config: Any) -> Model:
         """The model that ``config``, a ``config_class``, describes, freshly initialised."""
         raise TypeError(f"{cls.__name__} must define from_config")
 
@@ -82,13 +85,13 @@ class HubModel(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[Model],
         repo_or_folder: str | Path,
         *,
         revision: str | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
-    ) -> Self:
+    ) -> Model:
         """Load a checkpoint from a folder or from a repository on the Hub, in eval mode.
 
         Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -76,7 +76,7 @@ class SlotAutoencoder(HubModel):
         self.config = config
 
     @classmethod
-    def from_config(cls, config: SlotAutoencoderConfig) -> Self:
+    def from_config(cls, config: SlotAutoencoderConfig) -> SlotAutoencoder:
         """The freshly initialised model that ``config`` describes."""
         from slot_decoders.models.build import build_decoder, build_encoder
 

@@ -1,0 +1,1 @@
+"""What the scripts of apps/ share. Not published: the packages hold everything importable."""

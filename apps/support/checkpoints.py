@@ -1,0 +1,154 @@
+"""A run's folder: its options, its log, and checkpoints in two halves, written atomically.
+
+    RUN/options.json                    resolved options; another run in the same folder is an error
+    RUN/metrics.jsonl                   one line for each logged step, validation and test
+    RUN/pictures/                       drawn at each validation
+    RUN/checkpoints/step-00001000/model   publishable: config.json, model.safetensors, README.md
+    RUN/checkpoints/step-00001000/state   resumable: optimizer, average, scaler, position
+    RUN/checkpoints/last                  a link to the newest complete checkpoint
+
+A checkpoint is written under another name and renamed when it is complete, so a folder called
+``step-*`` is always whole. Randomness needs no saving: each step seeds its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slot_core import CheckpointError, ConfigError, HubModel, ModelCard
+from slot_core.hub import WEIGHTS, load_weights
+
+STATE = "state.pt"
+
+
+class RunFolder:
+    """One run's place on disk.
+
+    Args:
+        path: of the run.
+        options: the resolved options, as JSON values.
+        resume: go on with the run that is there, if any.
+
+    Raises:
+        ConfigError: if the folder holds another run, or one and ``resume`` is not set.
+    """
+
+    def __init__(self, path: Path, options: Mapping[str, Any], *, resume: bool) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        stated = path / "options.json"
+        if stated.exists():
+            _check_same_run(stated, options, resume=resume)
+        elif path.exists() and any(path.iterdir()):
+            raise ConfigError(f"{path}: is not empty and holds no run; choose another --out")
+
+    def create(self, options: Mapping[str, Any]) -> None:
+        """Make the folder and state its options; call it in one process."""
+        (self.path / "pictures").mkdir(parents=True, exist_ok=True)
+        self.checkpoints.mkdir(exist_ok=True)
+        for unfinished in self.checkpoints.glob(".*"):
+            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+        replace_text(self.path / "options.json", json.dumps(options, indent=2) + "\n")
+
+    def newest(self) -> Path | None:
+        """The newest complete checkpoint."""
+        return max(self.checkpoints.glob("step-*"), default=None)
+
+    def save(
+        self, step: int, model: HubModel, card: ModelCard, state: Mapping[str, Any], keep: int
+    ) -> None:
+        """Save both halves of step ``step`` and drop all but the newest ``keep`` checkpoints.
+
+        Raises:
+            CheckpointError: if it cannot be written; the checkpoints before it stay.
+        """
+        final = self.checkpoints / f"step-{step:08d}"
+        temporary = self.checkpoints / f".{final.name}"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            model.save_pretrained(temporary / "model", card=card)
+            (temporary / "state").mkdir()
+            with (temporary / "state" / STATE).open("wb") as file:
+                torch.save({"step": step, **state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.replace(final)
+            link = self.checkpoints / ".last"
+            link.unlink(missing_ok=True)
+            link.symlink_to(final.name)
+            link.replace(self.checkpoints / "last")
+        except (OSError, RuntimeError, CheckpointError) as error:
+            # torch.save reports a full disk as a RuntimeError of its own stream.
+            shutil.rmtree(temporary, ignore_errors=True)
+            kept = self.newest()
+            where = f"the last good one is {kept}" if kept else "there is none before it"
+            raise CheckpointError(f"cannot save checkpoint {final}: {error}; {where}") from error
+        for old in sorted(self.checkpoints.glob("step-*"))[:-keep]:
+            shutil.rmtree(old)
+
+
+def restore_model(checkpoint: Path, model: HubModel) -> None:
+    """Load the published half into ``model``.
+
+    Raises:
+        CheckpointError: if it is damaged or not this model's.
+    """
+    load_weights(model, checkpoint / "model" / WEIGHTS)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """The resumable half.
+
+    Raises:
+        CheckpointError: if it is missing or damaged.
+    """
+    path = checkpoint / "state" / STATE
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: the training state is missing") from None
+    except Exception as error:  # torch.load raises whatever the damage happens to trigger
+        raise CheckpointError(f"{path}: is damaged or truncated ({_first_line(error)})") from None
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file so that it is either the old or the new one, never half."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _check_same_run(stated: Path, options: Mapping[str, Any], *, resume: bool) -> None:
+    if not resume:
+        raise ConfigError(
+            f"{stated.parent}: holds a run already; go on with --resume or choose another --out"
+        )
+    try:
+        before = json.loads(stated.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{stated}: is not readable JSON ({error})") from None
+    difference = _first_difference(before, json.loads(json.dumps(options)))
+    if difference:
+        raise ConfigError(f"{stated.parent}: holds another run; {difference}")
+
+
+def _first_difference(before: Any, now: Any, key: str = "") -> str | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            inner = f"{key}.{name}" if key else name
+            if found := _first_difference(before.get(name), now.get(name), inner):
+                return found
+        return None
+    return None if before == now else f"its {key} is {before!r}, this one's is {now!r}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,51 @@
+"""The optimizer and its parameter groups: the encoder, and the decoder at its own rate."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from support.options import OptimizerOptions
+
+
+def build_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
+    """Adam (AdamW with a weight decay) on all parameters that train.
+
+    Each group remembers its peak rate as ``peak``; the schedule multiplies it.
+    """
+    decoder_rate = options.decoder_learning_rate or options.learning_rate
+    encoder: list[nn.Parameter] = []
+    decoder: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (decoder if name.startswith("decoder.") else encoder).append(parameter)
+    groups = [
+        {"params": encoder, "lr": options.learning_rate, "peak": options.learning_rate},
+        {"params": decoder, "lr": decoder_rate, "peak": decoder_rate},
+    ]
+    kind = torch.optim.AdamW if options.weight_decay else torch.optim.Adam
+    return kind(groups, betas=options.betas, weight_decay=options.weight_decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group to ``factor`` times its peak rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def build_average(model: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
+    """An exponential moving average of the weights, slower as it ages.
+
+    After n updates it keeps min(decay, (1 + n) / (10 + n)) of itself, as in latent diffusion
+    (Rombach et al. 2022) and SlotDiffusion, so that the first weights are soon forgotten.
+    """
+
+    @torch.no_grad()
+    def update(
+        average: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor
+    ) -> None:
+        n = int(count) + 1
+        keep = min(decay, (1 + n) / (10 + n))
+        torch._foreach_lerp_(average, current, 1 - keep)
+
+    return torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=update)

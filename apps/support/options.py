@@ -1,0 +1,190 @@
+"""A training run's options: a recipe's YAML with ``--set a.b=c`` laid over it, all typed.
+
+A recipe is named ``<model>/<dataset>`` and lives in ``apps/recipes``; it states only where it
+differs from its preset and from the defaults below. An unknown key is an error wherever it
+stands, and the resolved options are written into the run's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from slot_core import ConfigError, StrictConfig
+from slot_decoders.models import SlotAutoencoderConfig, presets
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+DEFAULT_RECIPE = "slot_attention/shapes"
+
+
+class SplitOptions(StrictConfig):
+    """Which split of the dataset serves which purpose."""
+
+    train: str = "train"
+    validation: str = "validation"
+    test: str | None = Field(
+        default="test", description="scored once, at the end; None: not at all"
+    )
+
+
+class DataOptions(StrictConfig):
+    """The dataset. Keys beside these are the dataset's own options, checked by slot-data."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = "shapes"
+    splits: SplitOptions = SplitOptions()
+    augmentations: tuple[str, ...] = ()
+    num_workers: NonNegativeInt = 0
+
+    @property
+    def dataset_options(self) -> dict[str, Any]:
+        """What goes to ``slot_data.load_dataset_by_name`` besides name and split."""
+        return dict(self.model_extra or {})
+
+
+class OptimizerOptions(StrictConfig):
+    """Adam and its learning rate; quirks of the reference are named arguments."""
+
+    learning_rate: PositiveFloat = 4e-4
+    decoder_learning_rate: PositiveFloat | None = None  # None: the same
+    weight_decay: NonNegativeFloat = 0.0  # decoupled (AdamW) where above 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_fraction: float = Field(default=0.025, ge=0, le=1)
+    final_fraction: float = Field(default=0.01, ge=0, le=1)  # of the peak, at the last step
+    clip_norm: PositiveFloat | None = None
+
+
+class TrainOptions(StrictConfig):
+    """Length, precision and reproducibility. ``batch_size`` counts all processes together."""
+
+    num_steps: PositiveInt = 10_000
+    batch_size: PositiveInt = 64
+    accumulation: PositiveInt = 1  # micro-batches a step
+    seed: NonNegativeInt = 0
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    compile: bool = False
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    num_threads: NonNegativeInt = 0  # of one process on the CPU; 0: the cores, shared fairly
+
+
+class ValidationOptions(StrictConfig):
+    """Scoring on held-out data. Without labels only the pictures are drawn."""
+
+    every: PositiveInt = 1_000
+    num_samples: PositiveInt = 256
+    batch_size: PositiveInt = 32
+    protocol: str = "slotdiffusion"
+    num_pictures: PositiveInt = 8
+
+
+class CheckpointOptions(StrictConfig):
+    """When to save, and how many checkpoints stay."""
+
+    every: PositiveInt = 1_000
+    keep: PositiveInt = 2
+
+
+class LogOptions(StrictConfig):
+    """Metrics always go to ``metrics.jsonl``; ``trackers`` are any that Accelerate knows."""
+
+    every: PositiveInt = 50
+    trackers: tuple[str, ...] = ()
+
+
+class RunOptions(StrictConfig):
+    """Everything that decides a run. Two runs with equal options see equal samples."""
+
+    recipe: str
+    model: SlotAutoencoderConfig
+    data: DataOptions = DataOptions()
+    train: TrainOptions = TrainOptions()
+    optimizer: OptimizerOptions = OptimizerOptions()
+    validation: ValidationOptions = ValidationOptions()
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    log: LogOptions = LogOptions()
+
+
+def load_options(recipe: str, changes: Sequence[str] = ()) -> RunOptions:
+    """The options of a recipe, ``changes`` (each ``a.b=c``) laid over them.
+
+    Raises:
+        ConfigError: naming the file, key or change that cannot be used.
+    """
+    path = recipe_path(recipe)
+    stated = read_yaml(path)
+    for change in changes:
+        stated = presets.merge(stated, parse_change(change))
+    model = dict(stated.pop("model", None) or {})
+    if "preset" not in model:
+        raise ConfigError(f"{path}: key 'model.preset' is missing")
+    source = " ".join([str(path), *(f"--set {change}" for change in changes)])
+    config = presets.configure(model.pop("preset"), model, source=f"{source}: model")
+    return RunOptions.parse({"recipe": recipe, "model": config, **stated}, source=source)
+
+
+def recipe_path(recipe: str) -> Path:
+    """The file of a recipe, given by name or as a path to a YAML file."""
+    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else RECIPES / f"{recipe}.yaml"
+    if not path.is_file():
+        names = sorted(str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yaml"))
+        raise ConfigError(f"there is no recipe '{recipe}'; there are {', '.join(names)}")
+    return path
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: is not readable YAML ({_one_line(error)})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping with keys such as 'model' and 'data'")
+    return content
+
+
+def parse_change(change: str) -> dict[str, Any]:
+    """``a.b=c`` as a nested mapping; the value is read as YAML."""
+    key, equals, value = change.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set {change}: expected the form key.key=value")
+    try:
+        nested: Any = read_value(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {change}: is not readable YAML ({_one_line(error)})") from None
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def read_value(value: str) -> Any:
+    """A YAML scalar, list or mapping; unlike YAML 1.1, ``1e-3`` is a number."""
+    parsed = yaml.safe_load(value)
+    if isinstance(parsed, str):
+        try:
+            return float(parsed)
+        except ValueError:
+            return parsed
+    return parsed
+
+
+def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options as dotted keys with values that any tracker takes."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = (
+                value if isinstance(value, int | float | str | bool) else str(value)
+            )
+    return flat
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,46 @@
+"""One tiny run that every test of the training app varies."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# For the processes that tests start: two of them must not fight over two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TINY = {
+    "model.num_slots": 4,
+    "model.slot_dim": 16,
+    "model.preprocessing.image_size": [32, 32],
+    "model.encoder.backbone.channels": [8, 8],
+    "model.encoder.corrector.hidden_dim": 16,
+    "model.decoder.channels": [8],
+    "data.image_size": 32,
+    "data.num_samples": 24,
+    "train.num_steps": 8,
+    "train.batch_size": 4,
+    "train.num_threads": 1,
+    "validation.every": 4,
+    "validation.num_samples": 6,
+    "validation.batch_size": 4,
+    "checkpoint.every": 2,
+    "log.every": 1,
+}
+
+
+@pytest.fixture
+def tiny() -> Callable[..., list[str]]:
+    """Arguments of a run of seconds: ``tiny(out, **{"train.num_steps": 2})``."""
+
+    def arguments(out: Path, recipe: str = "slot_attention/shapes", **changes: Any) -> list[str]:
+        words = [recipe, "--out", str(out)]
+        for key, value in {**TINY, **changes}.items():
+            words += ["--set", f"{key}={json.dumps(value)}"]
+        return words
+
+    return arguments

@@ -1,0 +1,99 @@
+"""Starting runs, and comparing what they leave behind bit by bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+APPS = Path(__file__).parents[1]
+TRAIN = APPS / "train.py"
+
+
+def start(arguments: Sequence[str], launcher: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """``train.py`` in a process of its own."""
+    command = [*(launcher or [sys.executable]), str(TRAIN), *arguments]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for a run that must succeed; what it printed."""
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_after(process: subprocess.Popen[str], out: Path, step: int) -> None:
+    """Kill the run and its workers, without any warning, once ``step`` stands in its log."""
+    deadline = time.monotonic() + 120
+    while last_step(out) < step:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "the run logs no steps"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def last_step(out: Path) -> int:
+    """The newest training step in the log, 0 if there is none."""
+    return max((event["step"] for event in events(out, "train")), default=0)
+
+
+def events(out: Path, kind: str) -> list[dict[str, Any]]:
+    """The log's events of one kind, without what depends on the clock."""
+    path = out / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:  # a line being written
+            continue
+        if event["kind"] == kind:
+            event.pop("samples_per_second", None)
+            found.append(event)
+    return found
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Weights, optimizer, average, position, losses, rates and sample ids, bit by bit."""
+    for kind in ("train", "validation", "test"):
+        assert events(one, kind) == events(other, kind)
+        assert events(one, kind)
+    newest = [max((run / "checkpoints").glob("step-*")) for run in (one, other)]
+    assert newest[0].name == newest[1].name
+    weights = [load_file(checkpoint / "model" / "model.safetensors") for checkpoint in newest]
+    _assert_equal(weights[0], weights[1])
+    states = [torch.load(c / "state" / "state.pt", weights_only=True) for c in newest]
+    _assert_equal(states[0], states[1])
+
+
+def _assert_equal(one: Any, other: Any) -> None:
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            _assert_equal(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            _assert_equal(left, right)
+    else:
+        assert one == other

@@ -1,0 +1,319 @@
+"""Train any model on any dataset, on any number of processes.
+
+    accelerate launch apps/train.py                                      the quickstart
+    accelerate launch apps/train.py slot_attention/clevrtex --set data.root=DIR
+    accelerate launch apps/train.py RECIPE --out DIR --resume
+
+Read ``main`` from top to bottom: it is the whole loop, in the order in which it runs. Which
+samples a step sees, how they are augmented and what noise the model draws are functions of the
+seed and the step alone, so a resumed run computes where it was and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import resource
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from slot_core import ConfigError, InputError, ModelCard
+from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_name
+from slot_data.augmentations import augmentations_by_name
+from slot_decoders.models import build_model
+from support.checkpoints import RunFolder, read_state, restore_model
+from support.command_line import run
+from support.logs import MetricsLog, Throughput
+from support.optimizers import build_average, build_optimizer, set_learning_rate
+from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
+from support.schedules import learning_rate_factor
+from support.scoring import Scores, draw, score
+
+
+def main(
+    recipe: Annotated[
+        str, typer.Argument(help="<model>/<dataset>, or a YAML file")
+    ] = DEFAULT_RECIPE,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="change one option: key.key=value")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder of the run; runs/RECIPE if left out")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="go on from the newest checkpoint in --out")] = False,
+) -> None:
+    """Train a model; without arguments, Slot Attention on the embedded shapes."""
+    options = load_options(recipe, changes or ())
+    out = out or Path("runs", recipe.replace("/", "-").removesuffix(".yaml"))
+    stated = options.model_dump(mode="json")
+    folder = RunFolder(out, stated, resume=resume)
+
+    # ------------------------------------------------------------------ processes and precision
+    accelerator = Accelerator(
+        mixed_precision=options.train.mixed_precision,
+        gradient_accumulation_steps=options.train.accumulation,
+        log_with=_known_trackers(options.log.trackers),
+        project_dir=out,
+    )
+    _share_threads(options.train.num_threads, accelerator)
+    is_main = accelerator.is_main_process
+    say = tqdm.write if is_main else lambda _: None
+
+    # ------------------------------------------------------------------ data
+    splits = options.data.splits
+    train_set = _load(options, splits.train)
+    validation_set = _load(options, splits.validation)
+    test_set = _load(options, splits.test) if splits.test else None
+
+    # ------------------------------------------------------------------ model and optimizer
+    torch.manual_seed(options.train.seed)
+    model = build_model(options.model)
+    optimizer = build_optimizer(model, options.optimizer)
+    decay = options.train.ema_decay
+    average = build_average(model, decay) if decay else None
+
+    # ------------------------------------------------------------------ where an earlier run was
+    start = 0
+    if checkpoint := folder.newest():
+        state = read_state(checkpoint)
+        start = state["step"]
+        if average is None:
+            restore_model(checkpoint, model)
+        else:
+            restore_model(checkpoint, average.module)
+            average.n_averaged.copy_(state["average_updates"])
+            model.load_state_dict(state["weights"])
+        optimizer.load_state_dict(state["optimizer"])
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(state["scaler"])
+        say(f"resumed {checkpoint}")
+    if is_main:
+        folder.create(stated)
+    accelerator.wait_for_everyone()
+
+    if average is not None:
+        average.to(accelerator.device)
+    if options.train.compile:
+        model.compile()
+    trained, optimizer = accelerator.prepare(model, optimizer)
+    log = MetricsLog(out / "metrics.jsonl", start) if is_main else None
+    if options.log.trackers:
+        accelerator.init_trackers("slots", config=flatten(stated))
+
+    # ------------------------------------------------------------------ batches from here on
+    batches = StepBatches(
+        num_samples=len(train_set),
+        batch_size=options.train.batch_size,
+        seed=options.train.seed,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        start_step=start,
+        num_steps=options.train.num_steps,
+        accumulation=options.train.accumulation,
+    )
+    augmentations = augmentations_by_name(options.data.augmentations)
+    loader = iter(
+        DataLoader(
+            AugmentedDataset(train_set, augmentations, options.train.seed),
+            batch_sampler=batches,
+            num_workers=options.data.num_workers,
+            collate_fn=collate,
+            pin_memory=accelerator.device.type == "cuda",
+            # Its own generator: a loader without one draws from the global one when it starts,
+            # and a resumed run starts it once more often.
+            generator=torch.Generator().manual_seed(options.train.seed),
+        )
+    )
+
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    say(
+        f"{recipe}: {parameters:,} parameters, {len(train_set):,} samples, "
+        f"{accelerator.num_processes} process(es) on {accelerator.device.type}"
+    )
+
+    # ------------------------------------------------------------------ the loop
+    published = average.module if average is not None else model
+    progress = tqdm(
+        initial=start, total=options.train.num_steps, disable=not is_main, unit="step", ncols=100
+    )
+    throughput = Throughput()
+    scores = Scores({}, [])
+    for step in range(start, options.train.num_steps):
+        trained.train()
+        _seed_step(options.train.seed, step, accelerator.process_index)
+        set_learning_rate(
+            optimizer,
+            learning_rate_factor(
+                step,
+                options.train.num_steps,
+                schedule=options.optimizer.schedule,
+                warmup_fraction=options.optimizer.warmup_fraction,
+                final_fraction=options.optimizer.final_fraction,
+            ),
+        )
+        ids: list[str] = []
+        totals: dict[str, torch.Tensor] = {}
+        for _ in range(options.train.accumulation):
+            batch = next(loader)
+            ids += batch["id"]
+            with accelerator.accumulate(trained):
+                losses = trained(batch["video"].to(accelerator.device, non_blocking=True))
+                accelerator.backward(losses.total)
+                for name, value in {"loss": losses.total, **losses.parts}.items():
+                    share = value.detach() / options.train.accumulation
+                    totals[name] = totals.get(name, 0) + share
+                norm = None
+                if accelerator.sync_gradients and options.optimizer.clip_norm:
+                    norm = accelerator.clip_grad_norm_(
+                        trained.parameters(), options.optimizer.clip_norm
+                    )
+                optimizer.step()
+                optimizer.zero_grad()
+        if average is not None:
+            average.update_parameters(model)
+        done = step + 1
+        throughput.add(options.train.batch_size)
+        progress.update()
+
+        if done % options.log.every == 0 or done == options.train.num_steps:
+            values = {
+                name: accelerator.reduce(value, "mean").item() for name, value in totals.items()
+            }
+            _stop_at_nonfinite(values["loss"], done, folder)
+            if norm is not None:
+                values["gradient_norm"] = float(norm)
+            values["learning_rate"] = optimizer.param_groups[0]["lr"]
+            rate = throughput.read()
+            progress.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.0f} samples/s")
+            accelerator.log({**values, "samples_per_second": rate}, step=done)
+            seen = _digest(gather_object(ids))
+            if log:
+                log.write("train", done, **values, sample_ids=seen, samples_per_second=rate)
+
+        if done % options.validation.every == 0 or done == options.train.num_steps:
+            scores = score(
+                accelerator,
+                published,
+                validation_set,
+                protocol=options.validation.protocol,
+                num_samples=options.validation.num_samples,
+                batch_size=options.validation.batch_size,
+            )
+            means = scores.means
+            accelerator.log({f"validation/{name}": mean for name, mean in means.items()}, step=done)
+            if log:
+                say(f"step {done}: " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
+                log.write("validation", done, **means)
+                draw(
+                    published,
+                    validation_set,
+                    out / "pictures" / f"validation-{done:08d}.png",
+                    num_pictures=options.validation.num_pictures,
+                    device=accelerator.device,
+                )
+            throughput.read()
+
+        if (done % options.checkpoint.every == 0 or done == options.train.num_steps) and is_main:
+            state = {"optimizer": optimizer.state_dict()}
+            if accelerator.scaler is not None:
+                state["scaler"] = accelerator.scaler.state_dict()
+            if average is not None:
+                state["average_updates"] = average.n_averaged
+                state["weights"] = model.state_dict()
+            card = _card(options, scores, done)
+            folder.save(done, published, card, state, options.checkpoint.keep)
+    progress.close()
+
+    # ------------------------------------------------------------------ the score that counts
+    if test_set is not None:
+        scores = score(
+            accelerator,
+            published,
+            test_set,
+            protocol=options.validation.protocol,
+            num_samples=len(test_set),
+            batch_size=options.validation.batch_size,
+        )
+        if log:
+            log.write("test", options.train.num_steps, **scores.means)
+            _report(options, published, test_set, scores, out, accelerator.device)
+    accelerator.end_training()
+    say(f"{_cpu_seconds():.0f} CPU-seconds; everything is in {out}")
+
+
+def _load(options: RunOptions, split: str) -> Any:
+    return load_dataset_by_name(options.data.name, split=split, **options.data.dataset_options)
+
+
+def _known_trackers(names: Sequence[str]) -> list[str] | None:
+    """``names``, each of a tracker that Accelerate knows and that is installed here."""
+    for name in names:
+        if name not in LOGGER_TYPE_TO_CLASS:
+            known = ", ".join(LOGGER_TYPE_TO_CLASS)
+            raise ConfigError(f"log.trackers: there is no tracker '{name}'; there are {known}")
+        if name not in get_available_trackers():
+            raise ConfigError(f"log.trackers: '{name}' is not installed; run uv pip install {name}")
+    return list(names) or None
+
+
+def _share_threads(num_threads: int, accelerator: Accelerator) -> None:
+    """Give each process its share of the cores; Accelerate's launcher leaves it one."""
+    if accelerator.device.type == "cpu":
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // processes))
+
+
+def _seed_step(seed: int, step: int, rank: int) -> None:
+    """Make whatever the model draws in this step a function of the seed and the step."""
+    torch.manual_seed(((seed * 1_000_003 + step) * 65_537 + rank) % 2**63)
+
+
+def _stop_at_nonfinite(loss: float, step: int, folder: RunFolder) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss is {loss} at step {step}; the last good checkpoint is {folder.newest()}; "
+            "lower optimizer.learning_rate or set optimizer.clip_norm"
+        )
+
+
+def _digest(ids: Sequence[str]) -> str:
+    """A short fingerprint of the samples that a step saw, on all processes together."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
+
+
+def _card(options: RunOptions, scores: Scores, step: int) -> ModelCard:
+    data = {**options.data.dataset_options, "split": options.data.splits.train}
+    where = f"{options.data.name} {options.data.splits.validation}"
+    return ModelCard(
+        data=f"{options.data.name}: " + ", ".join(f"{key}={value}" for key, value in data.items()),
+        metrics={"steps": step}
+        | {
+            f"{name} on {where} ({options.validation.protocol}, {value['n']} samples)": value[
+                "mean"
+            ]
+            for name, value in scores.summary.items()
+        },
+        command=shlex.join(["accelerate", "launch", *sys.argv]),
+    )
+
+
+def _cpu_seconds() -> float:
+    """User and system time of this process and its workers so far."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+if __name__ == "__main__":
+    run(main)
