@@ -117,7 +117,7 @@ def refuse(problems: list[str]) -> None:
 def find_member(members: dict[str, Member], options: argparse.Namespace) -> Member:
     name = options.package
     if name is None:
-        name = options.from_tag.rpartition("-v")[0]
+        name = options.from_tag.rpartition("-v")[0] or options.from_tag
     member = members.get(canonicalize_name(name))
     if member is None:
         raise WorkspaceError(f"'{name}' is no package here, expected one of {', '.join(members)}")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -55,6 +56,10 @@ def test_the_four_wheels_install_together_and_import_alone(
     uv(workspace_copy, "build", "--quiet", "--all-packages", "--wheel", "--out-dir", str(wheels))
     files = sorted(str(file) for file in wheels.glob("*.whl"))
     assert len(files) == len(MEMBERS) == 4
+    for file in files:
+        names = ZipFile(file).namelist()
+        assert any(name.endswith("/py.typed") for name in names)
+        assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
     environment.clear()
     (tmp_path / "constraints.txt").write_text(locked_versions(workspace_copy))
