@@ -6,7 +6,7 @@ No value is stated that another one gives: widths that must agree are stated onc
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -42,7 +42,7 @@ class CNNConfig(StrictConfig):
     kernel_size: KernelSize = 5
 
     @model_validator(mode="after")
-    def _has_a_layer_for_every_stride(self) -> Self:
+    def _has_a_layer_for_every_stride(self) -> CNNConfig:
         if len(self.strides) > len(self.channels):
             raise ValueError(
                 f"{len(self.strides)} strides for {len(self.channels)} channels, "

@@ -10,7 +10,7 @@ stage is left out has three.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -52,7 +52,7 @@ class EncoderArguments(StrictConfig):
     enc_norm: Literal[""] | None = None
 
     @model_validator(mode="after")
-    def _states_one_backbone(self) -> Self:
+    def _states_one_backbone(self) -> EncoderArguments:
         plain = ("enc_channels", "enc_ks", "enc_norm")
         needed = plain if self.resnet is None else ("use_layer4",)
         for key in needed:

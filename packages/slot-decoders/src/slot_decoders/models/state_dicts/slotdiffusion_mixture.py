@@ -6,7 +6,7 @@ sequence whose last module is the 1x1 convolution to colours and mask.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -43,7 +43,7 @@ class SAArguments(EncoderSide):
     loss_dict: ReconstructionLoss = ReconstructionLoss()
 
     @model_validator(mode="after")
-    def _decodes_slots(self) -> Self:
+    def _decodes_slots(self) -> SAArguments:
         if self.dec_dict.dec_channels[0] != self.slot_dict.slot_size:
             raise ValueError(
                 f"'dec_dict.dec_channels' begins with {self.dec_dict.dec_channels[0]}, "
