@@ -12,9 +12,10 @@ Two forms, for either side:
 
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,19 +28,19 @@ from slot_eval.errors import EvalError
 LABEL_MODES = {"1", "L", "P", "I;16", "I;16B", "I"}
 
 
-class Labels(Protocol):
-    """Labels by sample id."""
+class Labels(ABC):
+    """Labels by sample id; ``source`` is the path that messages name."""
 
     source: str
     ids: tuple[str, ...]
 
+    @abstractmethod
     def load(self, name: str) -> Integer[Tensor, "time height width"]:
         """The labels of one sample."""
-        ...
 
     def overlap(self, name: str) -> Bool[Tensor, "time height width"] | None:
-        """Where annotated objects overlap, if the source says so."""
-        ...
+        """Where annotated objects overlap; None where the source does not say."""
+        return None
 
 
 def open_labels(path: str | Path) -> Labels:
@@ -70,7 +71,7 @@ def save_labels(
         raise EvalError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-class NpzLabels:
+class NpzLabels(Labels):
     """The labels in an ``.npz`` file, read whole and checked when opened."""
 
     def __init__(self, path: Path) -> None:
@@ -103,7 +104,7 @@ class NpzLabels:
         return torch.from_numpy(self._overlap[self._position[name]])
 
 
-class PngLabels:
+class PngLabels(Labels):
     """The label PNGs under a folder; a picture is read when it is asked for."""
 
     def __init__(self, folder: Path) -> None:
@@ -129,9 +130,6 @@ class PngLabels:
             raise EvalError(f"{path}: a label PNG is grey or palette, this one has mode {mode}")
         return torch.from_numpy(torch_integers(array))[None]
 
-    def overlap(self, name: str) -> None:
-        """PNGs hold no overlap."""
-
 
 def check_same_ids(predictions: Labels, truth: Labels) -> None:
     """Raise EvalError unless both hold the same samples."""
@@ -153,17 +151,17 @@ def listed(ids: Sequence[str]) -> str:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file; raises EvalError when it is damaged, no .npz, or holds pickles."""
     try:
+        if not zipfile.is_zipfile(path):
+            raise EvalError(f"{path}: is no .npz file, or only the first part of one")
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise EvalError(f"{path}: is a single array, not an .npz file")
             return {name: file[name] for name in file.files}
     except EvalError:
         raise
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
+        if "Object arrays" in str(error):
             reason = "holds pickled data, which is never loaded; store plain arrays"
         else:
-            reason = f"is no readable .npz file ({first_line(error)})"
+            reason = f"cannot be read as an .npz file ({first_line(error)})"
         raise EvalError(f"{path}: {reason}") from error
 
 

@@ -143,7 +143,7 @@ def pairwise_iou(table: Contingency, epsilon: float) -> Float64[Tensor, "batch t
 
     A union of whole pixels is at least 1, so the clamp touches pairs of empty segments only.
     """
-    counts = table.counts
+    counts = table.counts.double()  # integers over integers would be float32
     union = counts.sum(2, keepdim=True) + counts.sum(1, keepdim=True) - counts
     return counts / (union.clamp(min=1) + epsilon)
 

@@ -1,0 +1,65 @@
+"""What no metric may depend on: names of labels, neighbours in the batch, order of pixels."""
+
+import pytest
+import torch
+
+from slot_eval.functional import METRICS, segmentation_metrics
+
+EXACT = {"rtol": 0, "atol": 0, "equal_nan": True}
+
+
+@pytest.fixture
+def pictures(draw):
+    """Pictures with objects, one without, and one without background."""
+    predicted, true = draw(6, 12, 12, true=6, predicted=5, agree=0.6)
+    true[1] = 0
+    true[2] = true[2].clamp(min=1)
+    return predicted, true
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_names_of_labels(pictures, metric):
+    predicted, true = pictures
+    before = segmentation_metrics(predicted, true)[metric]
+    renamed = torch.tensor([3, 0, 4, 1, 2])[predicted]
+    objects = torch.tensor([0, 4, 2, 5, 1, 3])[true]
+    after = segmentation_metrics(renamed, objects)[metric]
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-14, equal_nan=True)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_neighbours_in_the_batch(pictures, metric):
+    predicted, true = pictures
+    whole = segmentation_metrics(predicted, true)[metric]
+    singles = [
+        segmentation_metrics(p[None], t[None])[metric] for p, t in zip(predicted, true, strict=True)
+    ]
+    torch.testing.assert_close(torch.cat(singles), whole, **EXACT)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_order_of_pixels(pictures, metric):
+    predicted, true = (labels.flatten(1) for labels in pictures)
+    order = torch.randperm(predicted.shape[1], generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        segmentation_metrics(predicted[:, order], true[:, order])[metric],
+        segmentation_metrics(predicted, true)[metric],
+        **EXACT,
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_perfect_is_one(pictures, metric):
+    _, true = pictures
+    values = segmentation_metrics(true + 2, true)[metric]
+    defined = values[~values.isnan()]
+    assert len(defined) >= 5
+    assert (defined == 1).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_never_above_one(draw, metric):
+    predicted, true = draw(32, 4, 4, true=4, predicted=3, agree=0.8)
+    values = segmentation_metrics(predicted, true)[metric]
+    assert (values <= 1).all()
+    assert (values < 1).any()

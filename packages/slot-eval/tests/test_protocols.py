@@ -1,0 +1,67 @@
+"""A protocol is a frozen list of named switches with one way to make labels of soft masks."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from slot_eval import protocols
+from slot_eval.errors import EvalError
+
+PROTOCOL = protocols.get("slotdiffusion")
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(EvalError, match="no protocol 'slotdifusion'; known: slotdiffusion"):
+        protocols.get("slotdifusion")
+
+
+def test_a_protocol_cannot_be_changed_and_says_all_its_switches():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PROTOCOL.epsilon = 0.0  # pyright: ignore[reportAttributeAccessIssue]: that is the test
+    settings = json.loads(json.dumps(PROTOCOL.settings()))
+    assert settings["id"] == "slotdiffusion"
+    assert set(settings) == {field.name for field in dataclasses.fields(PROTOCOL)}
+
+
+def test_labels_upsample_before_the_argmax():
+    # two slots cross between the two columns; by weight, the border lies at 3/4 of the width
+    masks = torch.tensor([[0.7, 0.1], [0.3, 0.9]]).view(1, 1, 2, 1, 2)
+    labels = PROTOCOL.labels(masks, 2, 8)
+    assert labels.shape == (1, 1, 2, 8)
+    assert labels.dtype == torch.int64
+    # sample centres 0, 0, 1/8, 3/8, 5/8, 7/8, 1, 1 of the way; even at 1/3 of the way
+    assert labels[0, 0, 0].tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    # the argmax first would put the border in the middle
+    first = masks.argmax(2).repeat_interleave(4, dim=-1)
+    assert first[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_labels_of_half_precision_masks_are_those_of_float():
+    masks = torch.rand(2, 3, 4, 5, 5, generator=torch.Generator().manual_seed(0)).half()
+    assert torch.equal(PROTOCOL.labels(masks, 9, 7), PROTOCOL.labels(masks.float(), 9, 7))
+
+
+def test_masks_of_the_right_size_are_left_alone():
+    masks = torch.rand(1, 2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(PROTOCOL.labels(masks, 4, 6), masks.argmax(2))
+
+
+def test_overlap_pixels_become_a_segment_of_the_background():
+    true = torch.tensor([[[[1, 1], [2, 2]]]])
+    predicted = torch.tensor([[[[0, 0], [0, 0]]]])
+    overlap = torch.tensor([[[[False, True], [False, True]]]])
+    scores = PROTOCOL.score(predicted, true, overlap)
+    by_hand = PROTOCOL.score(torch.tensor([[[[0, 1], [0, 1]]]]), torch.tensor([[[[1, 0], [2, 0]]]]))
+    assert scores == by_hand
+    assert scores["miou"].item() == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert not scores["fg_ari"].isnan()
+
+
+def test_no_overlap_pixel_changes_nothing(draw):
+    predicted, true = draw(3, 2, 8, 8)
+    plain = PROTOCOL.score(predicted, true)
+    with_map = PROTOCOL.score(predicted, true, torch.zeros_like(true, dtype=torch.bool))
+    for name in PROTOCOL.metrics:
+        assert torch.equal(plain[name], with_map[name])
