@@ -16,6 +16,8 @@ from slot_core.errors import ConfigError
 
 Config = TypeVar("Config", bound="StrictConfig")
 
+LONGEST_VALUE = 60  # characters of a value that an error shows
+
 
 class StrictConfig(BaseModel):
     """Base of every configuration: frozen, unknown keys forbidden, defaults validated."""
@@ -38,44 +40,56 @@ class StrictConfig(BaseModel):
 def _describe(config_class: type[BaseModel], error: ValidationError) -> str:
     """The first problem of a failed validation, in one sentence."""
     problem = error.errors(include_url=False)[0]
-    config, key = _locate(config_class, problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        allowed = sorted(config.model_fields) if config else []
-        close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(allowed)}"
-        return f"unknown key '{key}'; {hint}"
-    if problem["type"] == "missing":
-        return f"key '{key}' is missing"
+    holder, key = _locate(config_class, problem["loc"])
+    context = problem.get("ctx", {})
+    tag = f"{key}.{context.get('discriminator', '').strip(chr(39))}"  # pydantic quotes it
+    match problem["type"]:
+        case "extra_forbidden":
+            allowed = sorted(holder.model_fields) if holder else []
+            close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(allowed)}"
+            return f"unknown key '{key}'; {hint}"
+        case "missing":
+            return f"key '{key}' is missing"
+        case "union_tag_not_found":
+            return f"key '{tag}' is missing"
+        case "union_tag_invalid":
+            expected = context["expected_tags"]
+            return f"key '{tag}' has the value '{context['tag']}': expected one of {expected}"
     reason = problem["msg"].removeprefix("Value error, ")
     if not key:
         return reason
-    return f"key '{key}' has the value {problem['input']!r}: {reason[0].lower()}{reason[1:]}"
+    return f"key '{key}' has the value {_short(problem['input'])}: {reason[0].lower()}{reason[1:]}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
 def _locate(
     config_class: type[BaseModel], location: tuple[int | str, ...]
 ) -> tuple[type[BaseModel] | None, str]:
-    """The configuration that holds the last part of ``location``, and its dotted key.
+    """The configuration that holds the last key of ``location``, and the dotted key.
 
     A discriminated union puts the chosen ``type`` into the location; a user never wrote that,
     so it selects the member and stays out of the key.
     """
-    current: type[BaseModel] | None = config_class
-    choices: tuple[type[BaseModel], ...] = ()
+    holder: type[BaseModel] | None = config_class
+    options: tuple[type[BaseModel], ...] = (config_class,)  # what may stand at this place
     words: list[str] = []
     for part in location:
-        chosen = [member for member in choices if _tag(member) == part]
-        if chosen:
-            current, choices = chosen[0], ()
+        chosen = tuple(option for option in options if _tag(option) == part)
+        if len(options) > 1 and chosen:
+            options = chosen
             continue
-        holder = current
         words.append(str(part))
-        field = current.model_fields.get(str(part)) if current else None
-        choices = _configs_in(field.annotation) if field else ()
-        current = choices[0] if len(choices) == 1 else None
-        if part == location[-1]:
-            return holder, ".".join(words)
-    return current, ".".join(words)
+        if isinstance(part, int):  # an item of a sequence, whose annotation names its options
+            continue
+        holder = options[0] if len(options) == 1 else None
+        field = holder.model_fields.get(part) if holder else None
+        options = _configs_in(field.annotation) if field else ()
+    return holder, ".".join(words)
 
 
 def _configs_in(annotation: Any) -> tuple[type[BaseModel], ...]:

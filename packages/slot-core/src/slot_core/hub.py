@@ -17,7 +17,13 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HFValidationError,
+    # Of the HTTP client of the installed huggingface_hub, which changed between its versions.
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]: no other name serves all of them
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -51,8 +57,9 @@ class HubModel(nn.Module):
     def save_pretrained(self, folder: str | Path, *, card: ModelCard | None = None) -> None:
         """Write the checkpoint into ``folder``, which is created or whose files are replaced.
 
-        Each file is written beside its place and then renamed, so a crash or a full disk
-        leaves the previous one whole.
+        Everything is written beside its place first and only then renamed, so a crash or a full
+        disk leaves the previous checkpoint as it was. ``config.json`` is renamed last: a new
+        folder that has one is complete.
 
         Raises:
             CheckpointError: if a file cannot be written.
@@ -65,7 +72,7 @@ class HubModel(nn.Module):
                 for name in (WEIGHTS, CARD, CONFIG):
                     Path(temporary, name).replace(folder / name)
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot save the model to {folder}: {error}") from error
+            raise CheckpointError(f"cannot save the model to {folder}: {_reason(error)}") from error
 
     def _write(self, folder: Path, card: ModelCard) -> None:
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
@@ -80,8 +87,11 @@ class HubModel(nn.Module):
         num_parameters = sum(parameter.numel() for parameter in self.parameters())
         text = card.render(type(self).__name__, config, num_parameters)
         (folder / CARD).write_text(text, encoding="utf-8")
+        # safetensors makes files that only their owner can read; the others follow the umask.
+        (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
         for name in (WEIGHTS, CONFIG, CARD):
-            _settle(folder / name)
+            with (folder / name).open("rb") as file:
+                os.fsync(file.fileno())
 
     @classmethod
     def from_pretrained(
@@ -134,15 +144,16 @@ class HubModel(nn.Module):
             CheckpointError: if the Hub refuses or cannot be reached.
         """
         api = HfApi(token=token)
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                self.save_pretrained(folder, card=card)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, card=card)
+            try:
                 repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
                 commit = api.upload_folder(
                     repo_id=repo_id, folder_path=folder, commit_message=commit_message
                 )
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise CheckpointError(f"cannot push to {repo_id}: {error}") from error
+            # A failed upload of the weights is a RuntimeError in huggingface_hub.
+            except (HTTPError, HFValidationError, OSError, RuntimeError) as error:
+                raise CheckpointError(f"cannot push to {repo_id}: {_reason(error)}") from error
         return commit.commit_url
 
 
@@ -163,11 +174,17 @@ def locate_checkpoint(repo_or_folder: str | Path, revision: str | None = None) -
         )
     except HFValidationError:
         raise CheckpointError(f"{repo_or_folder}: there is no such folder") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except RevisionNotFoundError:
+        raise CheckpointError(f"{repo_or_folder}: has no revision '{revision}'") from None
+    except RepositoryNotFoundError:
         raise CheckpointError(
-            f"{repo_or_folder}: there is no such folder, and no such repository could be "
-            f"loaded from the Hub ({reason})"
+            f"{repo_or_folder}: there is no such folder, and no such repository on the Hub that "
+            "you may read"
+        ) from None
+    except (HTTPError, OSError) as error:
+        raise CheckpointError(
+            f"{repo_or_folder}: there is no such folder, and the Hub gave no such repository "
+            f"({_reason(error)})"
         ) from None
 
 
@@ -201,7 +218,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a safetensors file that must hold exactly the model's weights.
+    """Load a safetensors file that must hold exactly the model's weights, in the file's dtypes.
 
     Raises:
         CheckpointError: if it is missing or damaged, or a name or shape differs.
@@ -213,6 +230,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is damaged or truncated ({error})") from None
     check_weights(model, weights, source=str(path))
+    for name, own in [*model.named_parameters(), *model.named_buffers()]:
+        if name in weights:  # a buffer need not be part of a checkpoint
+            own.data = own.data.to(weights[name].dtype)
     model.load_state_dict(weights, strict=True)
 
 
@@ -234,13 +254,6 @@ def check_weights(model: nn.Module, weights: dict[str, torch.Tensor], *, source:
             )
 
 
-def _settle(path: Path) -> None:
-    """Flush a file to the disk, with the permissions that the user's umask gives.
-
-    safetensors writes files that only their owner can read, whatever the umask.
-    """
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _reason(error: Exception) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

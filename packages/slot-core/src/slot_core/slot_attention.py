@@ -14,7 +14,7 @@ number of slots and not in the slot width.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -43,6 +43,9 @@ class SlotAttention(nn.Module):
             arXiv 2207.00787, section 3); nothing reaches the first slots.
             "straight_through": as "implicit", and the first slots receive the gradient of the
             last iteration's input (BO-QSA, Jia et al. 2023, arXiv 2210.08990, equation 5).
+
+    Raises:
+        InputError: if ``differentiation`` is none of these.
     """
 
     def __init__(
@@ -57,6 +60,11 @@ class SlotAttention(nn.Module):
         differentiation: Differentiation = "unrolled",
     ) -> None:
         super().__init__()
+        if differentiation not in get_args(Differentiation):
+            raise InputError(
+                f"differentiation is '{differentiation}'; expected one of "
+                f"{', '.join(get_args(Differentiation))}"
+            )
         hidden_dim = 2 * slot_dim if hidden_dim is None else hidden_dim
         self.slot_dim = slot_dim
         self.num_iterations = num_iterations
@@ -130,9 +138,9 @@ class SlotAttention(nn.Module):
     def _without_gradient(self, inputs: Tensor, slots: Tensor, count: int) -> Tensor:
         """``count`` iterations that no gradient passes, or passes straight through.
 
-        Autocast keeps the low-precision copies of the weights that it makes; copies made
-        without a graph would then be reused by the last iteration and cut its gradients. So
-        these iterations run with that cache off.
+        Autocast keeps the low-precision copies of the weights that it makes. Up to torch 2.9
+        at least, copies made without a graph are then reused by the last iteration and cut its
+        gradients. So these iterations run with that cache off.
         """
         device = inputs.device.type
         cast = torch.is_autocast_enabled(device)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from slot_core.errors import InputError
+
 
 class CNN(nn.Module):
     """A stack of padded convolutions.
@@ -19,7 +21,10 @@ class CNN(nn.Module):
     Args:
         channels: output channels of each layer; the last is ``feature_dim``.
         strides: of each layer; fewer than layers are filled up with 1.
-        kernel_size: of every layer; odd.
+        kernel_size: of every layer; odd, so that a stride of 1 keeps the size.
+
+    Raises:
+        InputError: if there are more strides than layers, or ``kernel_size`` is even.
     """
 
     def __init__(
@@ -30,6 +35,10 @@ class CNN(nn.Module):
         kernel_size: int = 5,
     ) -> None:
         super().__init__()
+        if len(strides) > len(channels):
+            raise InputError(f"there are {len(strides)} strides for {len(channels)} layers")
+        if kernel_size % 2 == 0:
+            raise InputError(f"kernel_size is {kernel_size}; expected an odd number")
         strides = [*strides, *[1] * (len(channels) - len(strides))]
         layers: list[nn.Module] = []
         for before, after, stride in zip([3, *channels[:-1]], channels, strides, strict=True):

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from slot_core.errors import InputError
+
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 WIDTHS = (64, 128, 256, 512)
 NUM_GROUPS = 32  # group normalisation's default in He's "Group Normalization" (Wu and He 2018)
@@ -25,10 +27,18 @@ class ResNet(nn.Module):
     Args:
         depth: 18 or 34.
         num_stages: how many of the four stages; each after the first halves the grid.
+
+    Raises:
+        InputError: if there is no such ResNet here.
     """
 
     def __init__(self, depth: Literal[18, 34] = 18, *, num_stages: int = 3) -> None:
         super().__init__()
+        if depth not in BLOCKS or not 1 <= num_stages <= len(WIDTHS):
+            raise InputError(
+                f"a ResNet of depth {depth} with {num_stages} stages is not built here; "
+                f"expected a depth of {' or '.join(map(str, BLOCKS))} and 1 to {len(WIDTHS)} stages"
+            )
         self.stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
         self.stem_norm = nn.GroupNorm(NUM_GROUPS, WIDTHS[0])
         self.stages = nn.ModuleList()
