@@ -1,0 +1,116 @@
+"""The command line: cards, contact sheets, and one sentence on bad input."""
+
+# pyright: reportTypedDictNotRequiredAccess=false
+# (a sample of `shapes` always has labels)
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slot_data import Shapes, cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the program; returns its exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["slot-data", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_info_prints_every_card_or_one(run):
+    code, text, _ = run("info")
+    assert code == 0
+    assert [line for line in text.split("\n") if line in ("shapes", "folder", "clevrtex")] == [
+        "shapes",
+        "folder",
+        "clevrtex",
+    ]
+    code, text, _ = run("info", "clevrtex")
+    assert code == 0
+    assert "train 40,000, validation 5,000, test 5,000" in text
+    assert "slots          11" in text
+    assert "root (a text or a path, required)" in text
+    assert max(map(len, text.split("\n"))) <= 100
+
+
+def test_show_draws_pictures_over_their_masks(run, tmp_path):
+    out = tmp_path / "sheet.png"
+    code, text, _ = run("show", "shapes", "--out", out, "--split", "test", "--count", 5)
+    assert code == 0
+    assert text == f"{out}: 5 of 512 samples of shapes, split test\n"
+    sheet = np.asarray(Image.open(out))
+    assert sheet.shape == (2 * 64 + 4, 5 * 66 + 2, 3)
+    sample = Shapes("test")[1]
+    picture = sample["video"][0].permute(1, 2, 0).numpy()
+    assert np.array_equal(sheet[2:66, 68:132], picture)
+    ground = sample["labels"][0].numpy() == 0
+    mask = sheet[66:130, 68:132]
+    assert (mask[ground] == 0).all()
+    assert (mask[~ground].max(1) == 255).all()
+
+
+def test_show_draws_clips_in_rows(run, tmp_path):
+    out = tmp_path / "sheet.png"
+    options = (
+        "--option",
+        "num_frames=20",
+        "--option",
+        "image_size=32",
+        "--option",
+        "level=textured",
+    )
+    code, *_ = run("show", "shapes", "--out", out, "--count", 3, "--columns", 2, *options)
+    assert code == 0
+    assert Image.open(out).size == (2 * (8 * 32 + 2) + 2, 2 * (2 * 32 + 2) + 2)
+
+
+def test_show_draws_pictures_without_masks(run, tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (50, 30), "red").save(tmp_path / "images/a.png")
+    options = ("--option", f"root={tmp_path}", "--option", "image_size=16")
+    out = tmp_path / "sheet.png"
+    code, *_ = run("show", "folder", "--split", "all", "--out", out, *options)
+    assert code == 0
+    assert Image.open(out).size == (20, 20)
+    assert Image.open(out).getpixel((5, 5)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["info", "mnist"], "dataset 'mnist' is not one of shapes, folder, clevrtex"),
+        (["show", "mnist", "--out", "a.png"], "dataset 'mnist' is not one of"),
+        (["show", "shapes", "--out", "a.jpg"], "--out a.jpg does not end in .png"),
+        (["show", "shapes", "--out", "no/a.png"], "--out no/a.png cannot be written: No such file"),
+        (["show", "shapes", "--out", "a.png", "--split", "val"], "split 'val' of shapes is not"),
+        (["show", "shapes", "--out", "a.png", "--option", "x=1"], "has no option 'x'"),
+        (["show", "folder", "--out", "a.png"], "dataset 'folder' needs the option root"),
+        (["show", "folder", "--out", "a.png", "--option", "root=no"], "root no is not a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    code, text, errors = run(*arguments)
+    assert code == 2
+    assert text == ""
+    assert errors.startswith("error: ")
+    assert sentence in errors
+    assert errors.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_flag_ends_with_code_2(run):
+    code, _, errors = run("show", "shapes", "--colour", "red")
+    assert code == 2
+    assert "--colour" in errors
