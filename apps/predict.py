@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from tqdm import tqdm
@@ -25,7 +24,7 @@ from slot_data.image_files import PICTURE_SUFFIXES, read_picture
 from slot_decoders.models import SlotAutoencoder, load_model
 from support.command_line import run
 from support.findings import Findings, check_free
-from support.pictures import Picture, pixels
+from support.pictures import MAX_SLOTS, Picture, pixels
 
 NUM_SHOWN = 8  # pictures in the overview
 # Masks are made at the pictures' own size: with 11 slots, 4 megapixels of them take 185 MB.
@@ -48,9 +47,15 @@ def main(
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
 ) -> None:
     """Find the objects in pictures: labels, overlays, cut-outs and slots."""
-    paths = find_pictures(pictures, out)
     check_free(out)
+    paths = find_pictures(pictures)
+    if out.resolve().is_relative_to(pictures.resolve()):
+        raise InputError(f"{out}: lies in {pictures}, where its files would be taken for pictures")
     model = load_model(checkpoint, revision=revision, device=usable_device(device))
+    if model.num_slots > MAX_SLOTS:
+        raise InputError(
+            f"{checkpoint}: has {model.num_slots} slots; a label PNG tells {MAX_SLOTS} apart"
+        )
     shown = frozenset(sorted(paths)[:NUM_SHOWN])
     findings = Findings(out)
     with tqdm(total=len(paths), unit="picture", disable=None) as progress:
@@ -74,8 +79,7 @@ def predict(
     """Segment pictures of one size, by name, and hand over what was found."""
     videos = {name: torch.from_numpy(one).movedim(-1, 0)[None] for name, one in batch.items()}
     video = collate([{"video": video, "id": name} for name, video in videos.items()])["video"]
-    where = next(model.parameters())
-    video = video.to(where.device, where.dtype)
+    video = video.to(next(model.parameters()).device)
     masks = model.segment(video, source=source, generator=generator())[:, 0].float().cpu().numpy()
     slots = model.encode(video, generator=generator()).slots[:, 0].float().cpu().numpy()
     again = None
@@ -92,10 +96,10 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(SEED)
 
 
-def find_pictures(place: Path, out: Path) -> dict[str, Path]:
+def find_pictures(place: Path) -> dict[str, Path]:
     """Pictures by name: the path below ``place`` without its suffix, in the order of the paths.
 
-    Hidden files, hidden folders and ``out`` are left out.
+    Hidden files and folders are left out.
 
     Raises:
         InputError: if there is no such place, no picture in it, or two of one name.
@@ -111,8 +115,7 @@ def find_pictures(place: Path, out: Path) -> dict[str, Path]:
     for path in sorted(place.rglob("*")):
         inside = path.relative_to(place)
         hidden = any(part.startswith(".") for part in inside.parts)
-        ours = path.absolute().is_relative_to(out.absolute())
-        if path.suffix.lower() not in PICTURE_SUFFIXES or hidden or ours or not path.is_file():
+        if hidden or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
             continue
         name = inside.with_suffix("").as_posix()
         if name in found:
@@ -131,17 +134,15 @@ def batches(paths: Mapping[str, Path], batch_size: int) -> Iterator[dict[str, Pi
     Raises:
         DataError: if a picture cannot be read.
     """
-    waiting: dict[tuple[int, ...], dict[str, Picture]] = {}
+    waiting: dict[tuple[int, int], dict[str, Picture]] = {}
     for name, path in paths.items():
         picture = read_picture(path)
-        size = picture.shape[:2]
+        size = (picture.shape[0], picture.shape[1])
         waiting.setdefault(size, {})[name] = picture
         limit = min(batch_size, MAX_BATCH_PIXELS // (size[0] * size[1]))
         if len(waiting[size]) >= limit:
             yield waiting.pop(size)
-        elif sum(height * width * len(of) for (height, width), of in waiting.items()) > (
-            MAX_WAITING_PIXELS
-        ):
+        elif sum(held[0] * held[1] * len(waiting[held]) for held in waiting) > MAX_WAITING_PIXELS:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
 

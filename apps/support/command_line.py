@@ -36,7 +36,8 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
         # Not standalone: typer would print usage errors in a frame, in its own words.
         sys.exit(app(arguments, standalone_mode=False))  # None for success, 130 on Ctrl-C
     except typer.TyperException as error:
-        fail(f"{error.format_message().rstrip('.')}; --help shows what is expected")
+        sentence = error.format_message().replace("Value error, ", "").rstrip(".")
+        fail(f"{sentence}; --help shows what is expected")
     except USER_ERRORS as error:
         fail(str(error))
     except (KeyboardInterrupt, typer.Abort):

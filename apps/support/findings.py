@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -81,13 +82,15 @@ class Findings:
         names = sorted(self.slots)
         if names:
             with self._writing("slots.npz") as path:
-                np.savez(path, ids=np.array(names), slots=np.stack([*map(self.slots.get, names)]))
+                np.savez(
+                    path, ids=np.array(names), slots=np.stack([self.slots[name] for name in names])
+                )
         rows = [self.rows[name] for name in sorted(self.rows)]
         if rows:
             columns = {heading: [row[heading] for row in rows] for heading in rows[0]}
             self._save_image(sheet(columns), "overview.png")
 
-    def _save_image(self, image: Image.Image, place: str, **options: int) -> None:
+    def _save_image(self, image: Image.Image, place: str, **options: Any) -> None:
         with self._writing(place) as path:
             image.save(path, **options)
 

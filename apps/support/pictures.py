@@ -18,6 +18,7 @@ from support.colours import colour_table, matching_colours, slot_colours, wrappe
 Picture = UInt8[np.ndarray, "height width 3"]
 Labels = Integer[np.ndarray, "height width"]
 
+MAX_SLOTS = 256  # that a palette image of 8 bits tells apart
 SMALLEST_TILE, LARGEST_TILE = 128, 192
 MARGIN, GAP, HEADING = 16, 8, 26
 PAPER, INK = (255, 255, 255), (60, 60, 66)
@@ -69,15 +70,9 @@ def spotlight(picture: Picture, mask: Float[np.ndarray, "height width"]) -> Pict
 
 
 def palette_image(labels: Labels) -> Image.Image:
-    """Slot numbers [height width] as a palette image: index = slot, one colour per slot.
-
-    Raises:
-        ValueError: if a number is above 255, the last that fits.
-    """
-    if labels.max(initial=0) > 255:
-        raise ValueError(f"slot {labels.max()} does not fit into a palette of 256 colours")
+    """Slot numbers below MAX_SLOTS as a palette image: index = slot, one colour per slot."""
     image = Image.fromarray(labels.astype(np.uint8))
-    image.putpalette(colour_table()[slot_colours(256)].tobytes())
+    image.putpalette(colour_table()[slot_colours(MAX_SLOTS)].tobytes())
     return image
 
 
@@ -129,7 +124,7 @@ def tiles(
     if truth is not None:
         row["truth"] = colour(truth)
     row["found"] = colour(found)
-    row["overlay"] = overlay(*enlarged(picture, found))
+    row["overlay"] = overlay(enlarged(picture), enlarged(found))
     if reconstruction is not None:
         row["reconstruction"] = reconstruction
     for slot, mask in enumerate(() if masks is None else masks):
@@ -150,15 +145,15 @@ def pixels(
     return scaled.movedim(2, -1).cpu().numpy()
 
 
-def enlarged(*images: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Images of one size, each pixel repeated until the longer side has SMALLEST_TILE."""
-    factor = -(-SMALLEST_TILE // max(images[0].shape[:2]))
-    return tuple(image.repeat(factor, 0).repeat(factor, 1) for image in images)
+def enlarged(image: np.ndarray) -> np.ndarray:
+    """Each pixel repeated until the longer side has at least SMALLEST_TILE."""
+    factor = -(-SMALLEST_TILE // max(image.shape[:2]))
+    return image.repeat(factor, 0).repeat(factor, 1)
 
 
 def fitted(tile: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
     """A tile as an image of a size that can be looked at."""
-    image = Image.fromarray(enlarged(tile)[0])
+    image = Image.fromarray(enlarged(tile))
     image.thumbnail((LARGEST_TILE, LARGEST_TILE), Image.Resampling.LANCZOS)
     return image
 

@@ -1,0 +1,83 @@
+"""How scripts end: in one sentence and a code, or loudly."""
+
+import pytest
+
+from slot_core import ConfigError
+from slot_data import DataError
+from slot_eval import EvalError
+from support.command_line import run
+
+
+def greet(name: str, times: int = 1) -> None:
+    """Greet somebody."""
+    if name in ERRORS:
+        raise ERRORS[name]
+    print(" ".join(["hello"] * times), name)
+
+
+ERRORS: dict[str, BaseException] = {
+    "config": ConfigError("run.yaml: unknown key 'a'"),
+    "data": DataError("a.png cannot be read"),
+    "eval": EvalError("there is no protocol 'x'"),
+    "bug": ValueError("shapes differ"),
+    "interrupt": KeyboardInterrupt(),
+}
+
+
+def ending(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_info:
+        run(greet, arguments)
+    code = exit_info.value.code
+    return 0 if code is None else int(code)
+
+
+def test_success_exits_with_0(capsys: pytest.CaptureFixture[str]):
+    assert ending("Ada", "--times", "2") == 0
+    assert capsys.readouterr().out == "hello hello Ada\n"
+
+
+def test_help_exits_with_0_and_shows_the_docstring(capsys: pytest.CaptureFixture[str]):
+    assert ending("--help") == 0
+    assert "Greet somebody." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["config", "data", "eval"])
+def test_wrong_input_is_one_sentence_and_code_2(kind: str, capsys: pytest.CaptureFixture[str]):
+    assert ending(kind) == 2
+    assert capsys.readouterr().err == f"error: {ERRORS[kind]}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "'name'"),
+        (["Ada", "--times", "x"], "'--times'"),
+        (["Ada", "--tims", "2"], "--tims"),
+        (["Ada", "Grace"], "Grace"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+):
+    assert ending(*arguments) == 2
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("error: ")
+    assert sentence.count("\n") == 1
+    assert named in sentence
+
+
+def test_a_bug_stays_loud():
+    with pytest.raises(ValueError, match="shapes differ"):
+        run(greet, ["bug"])
+
+
+def test_an_interrupt_exits_with_130():
+    assert ending("interrupt") == 130
+
+
+def test_each_of_several_processes_says_its_number(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RANK", "1")
+    assert ending("data") == 2
+    assert capsys.readouterr().err == "error in process 1: a.png cannot be read\n"
