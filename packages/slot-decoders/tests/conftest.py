@@ -10,6 +10,9 @@ from torch import Tensor
 
 from slot_decoders.models import SlotAutoencoder, SlotAutoencoderConfig, build_model
 
+# Models this small gain nothing from threads, and lose much where another job wants the cores.
+torch.set_num_threads(1)
+
 TINY = {
     "num_slots": 3,
     "slot_dim": 8,

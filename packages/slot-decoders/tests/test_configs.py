@@ -1,0 +1,195 @@
+"""Configurations: round trips, what is refused and in which words, presets and their changes."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from slot_core import ConfigError
+from slot_core.backbones import CNN, ResNet
+from slot_decoders.models import SlotAutoencoderConfig, build_model, presets
+from slot_decoders.models.build import build_backbone, build_encoder
+from slot_decoders.models.configs import (
+    CNNConfig,
+    EncoderConfig,
+    GaussianSlotsConfig,
+    PreprocessingConfig,
+    ResNetConfig,
+    SlotAttentionConfig,
+    SpatialBroadcastConfig,
+)
+
+# Every option away from its default.
+UNUSUAL = SlotAutoencoderConfig(
+    num_slots=4,
+    slot_dim=16,
+    preprocessing=PreprocessingConfig(
+        image_size=(24, 48), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)
+    ),
+    encoder=EncoderConfig(
+        backbone=CNNConfig(channels=(8, 12), strides=(2, 1), kernel_size=3),
+        projection_dim=20,
+        initializer=GaussianSlotsConfig(),
+        corrector=SlotAttentionConfig(
+            hidden_dim=0, num_iterations=1, epsilon=0.0, gru=False, differentiation="implicit"
+        ),
+    ),
+    decoder=SpatialBroadcastConfig(
+        channels=(8,), broadcast_size=(6, 12), kernel_size=3, output_stride=2
+    ),
+)
+
+
+@pytest.mark.parametrize("config", [SlotAutoencoderConfig(), UNUSUAL, *presets.PRESETS.values()])
+def test_json_and_back(config: SlotAutoencoderConfig):
+    written = json.loads(json.dumps(config.model_dump(mode="json")))
+    assert SlotAutoencoderConfig.parse(written, source="test") == config
+
+
+def test_every_option_reaches_its_module():
+    model = build_model(UNUSUAL)
+    encoder, decoder = model.encoder, model.decoder
+    assert encoder.backbone.layers[0].stride == (2, 2)
+    assert encoder.backbone.layers[2].weight.shape == (12, 8, 3, 3)
+    assert encoder.projection[-1].out_features == 20
+    assert type(encoder.initializer).__name__ == "GaussianSlots"
+    corrector = encoder.corrector
+    assert (corrector.num_iterations, corrector.epsilon) == (1, 0.0)
+    assert (corrector.gru, corrector.mlp, corrector.differentiation) == (None, None, "implicit")
+    assert decoder.layers[0].weight.shape == (16, 8, 3, 3)
+    assert decoder.image_size == model.preprocessing.image_size == (24, 48)
+    assert model.preprocessing.std.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
+
+
+def test_both_kinds_of_backbone_are_built():
+    assert isinstance(build_backbone(CNNConfig()), CNN)
+    deep = build_backbone(ResNetConfig(depth=34, num_stages=2))
+    assert isinstance(deep, ResNet)
+    assert [len(stage) for stage in deep.stages] == [3, 4]
+
+
+def test_widths_follow_from_the_slot_unless_stated():
+    corrector = build_encoder(SlotAutoencoderConfig(slot_dim=24)).corrector
+    assert corrector.to_key.in_features == 24
+    assert corrector.mlp is not None
+    assert corrector.mlp[1].out_features == 48
+
+
+def test_a_configuration_is_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        UNUSUAL.num_slots = 5
+
+
+REFUSED = {
+    "unknown key": ({"num_slot": 5}, "unknown key 'num_slot'; did you mean 'num_slots'?"),
+    "unknown nested key": (
+        {"encoder": {"corrector": {"iterations": 2}}},
+        "unknown key 'encoder.corrector.iterations'; did you mean 'num_iterations'?",
+    ),
+    "option of another type": (
+        {"encoder": {"backbone": {"type": "cnn", "depth": 18}}},
+        "unknown key 'encoder.backbone.depth'; allowed: channels, kernel_size, strides, type",
+    ),
+    "unknown type": (
+        {"encoder": {"backbone": {"type": "vgg"}}},
+        "key 'encoder.backbone.type' has the value 'vgg': expected one of 'cnn', 'resnet'",
+    ),
+    "no slots": ({"num_slots": 0}, "key 'num_slots' has the value 0: .* greater than 0"),
+    "not a number": ({"slot_dim": "wide"}, "key 'slot_dim' has the value 'wide': .* integer"),
+    "no layers": ({"decoder": {"channels": []}}, "key 'decoder.channels' .* at least 1 item"),
+    "one side": (
+        {"preprocessing": {"image_size": [64]}},
+        "key 'preprocessing.image_size.1' is missing",
+    ),
+    "no spread": (
+        {"preprocessing": {"std": [0.5, 0.0, 0.5]}},
+        "key 'preprocessing.std.1' has the value 0.0: .* greater than 0",
+    ),
+    "even kernel": (
+        {"decoder": {"kernel_size": 4}},
+        "key 'decoder.kernel_size' has the value 4: expected an odd number",
+    ),
+    "even kernel of a backbone": (
+        {"encoder": {"backbone": {"type": "cnn", "kernel_size": 2}}},
+        "key 'encoder.backbone.kernel_size' has the value 2: expected an odd number",
+    ),
+    "surplus strides": (
+        {"encoder": {"backbone": {"type": "cnn", "channels": [8], "strides": [2, 2]}}},
+        "2 strides for 1 channels, expected at most one for each",
+    ),
+    "other depth": (
+        {"encoder": {"backbone": {"type": "resnet", "depth": 50}}},
+        "key 'encoder.backbone.depth' has the value 50: input should be 18 or 34",
+    ),
+    "fifth stage": (
+        {"encoder": {"backbone": {"num_stages": 5}}},
+        "key 'encoder.backbone.num_stages' has the value 5",
+    ),
+    "negative epsilon": (
+        {"encoder": {"corrector": {"epsilon": -1}}},
+        "key 'encoder.corrector.epsilon' has the value -1",
+    ),
+    "no mapping": ({"decoder": 3}, "key 'decoder' has the value 3"),
+    "no preset": ({}, "no preset 'slot_attentoin'; there are slot_attention"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_change_of_a_preset_may_not_be(case: str):
+    changes, sentence = REFUSED[case]
+    name = "slot_attentoin" if case == "no preset" else "slot_attention"
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        presets.configure(name, changes, source="recipe.yaml")
+    assert str(caught.value).startswith("recipe.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_that_do_not_arrive_at_the_picture_are_refused():
+    with pytest.raises(ConfigError, match=r"becomes 128x128 after 4 layers .* expected 256x256"):
+        presets.slot_attention(image_size=256)
+
+
+def test_slot_attention_is_the_published_setting():
+    """SlotDiffusion's configuration file of Slot Attention on CLEVRTex, value by value."""
+    model = presets.slot_attention()
+    assert (model.num_slots, model.config.slot_dim) == (11, 192)
+    widths = [layer.weight.shape[1] for layer in model.decoder.layers[::2]]
+    assert widths == [128, 128, 128, 128]
+    assert model.decoder.output.weight.shape == (4, 128, 1, 1)
+    assert [len(stage) for stage in model.encoder.backbone.stages] == [2, 2, 2]
+    assert model.preprocessing.image_size == (128, 128)
+
+
+def test_a_preset_with_changes():
+    model = presets.slot_attention(
+        image_size=64,
+        num_slots=5,
+        encoder={"initializer": {"type": "gaussian"}, "corrector": {"num_iterations": 1}},
+    )
+    config = model.config
+    assert config.preprocessing.image_size == (64, 64)
+    assert config.num_slots == 5
+    assert config.encoder.initializer == GaussianSlotsConfig()
+    assert config.encoder.corrector == SlotAttentionConfig(hidden_dim=384, num_iterations=1)
+    assert config.encoder.backbone == presets.SLOT_ATTENTION.encoder.backbone
+
+
+def test_a_change_of_another_type_replaces_the_whole_part():
+    base = {"backbone": {"type": "resnet", "depth": 34}, "width": 3}
+    changed = presets.merge(base, {"backbone": {"type": "cnn", "kernel_size": 3}})
+    assert changed == {"backbone": {"type": "cnn", "kernel_size": 3}, "width": 3}
+    assert presets.merge(base, {"backbone": {"type": "resnet", "num_stages": 2}}) == {
+        "backbone": {"type": "resnet", "depth": 34, "num_stages": 2},
+        "width": 3,
+    }
+    assert presets.merge(base, {"backbone": {"depth": 18}}) == {
+        "backbone": {"type": "resnet", "depth": 18},
+        "width": 3,
+    }
+
+
+def test_merging_leaves_both_sides_as_they_were():
+    base, changes = {"a": {"b": 1, "c": {"d": 2}}}, {"a": {"c": {"d": 3}}, "e": 4}
+    assert presets.merge(base, changes) == {"a": {"b": 1, "c": {"d": 3}}, "e": 4}
+    assert base == {"a": {"b": 1, "c": {"d": 2}}}
+    assert changes == {"a": {"c": {"d": 3}}, "e": 4}
