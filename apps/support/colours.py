@@ -6,8 +6,6 @@ perception; the greedy choice is that of Glasbey et al. (2007), "Colour displays
 images". Candidates are bright but not glaring, so that they show on photos as well as on white.
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np
@@ -77,14 +75,14 @@ def oklab(colours: UInt8[np.ndarray, "count 3"]) -> Float[np.ndarray, "count 3"]
     return np.cbrt(linear @ TO_CONES.T) @ TO_OKLAB.T
 
 
-def slot_colours(num_slots: int) -> Int[np.ndarray, num_slots]:
+def slot_colours(num_slots: int) -> Int[np.ndarray, "{num_slots}"]:
     """Which colour each slot has where nothing says which of them is the background."""
     return 1 + np.arange(num_slots) % (NUM_COLOURS - 1)
 
 
 def matching_colours(
     predicted: Integer[np.ndarray, "*space"], true: Integer[np.ndarray, "*space"], num_slots: int
-) -> Int[np.ndarray, num_slots]:
+) -> Int[np.ndarray, "{num_slots}"]:
     """Which colour each slot has so that it looks like the true segment that it found.
 
     Slots and true labels are paired one to one with the largest summed IoU. A slot paired with
