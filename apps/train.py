@@ -19,7 +19,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
@@ -33,13 +33,15 @@ from slot_core import ConfigError, InputError, ModelCard
 from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_name
 from slot_data.augmentations import augmentations_by_name
 from slot_decoders.models import build_model
+from slot_eval import Results, protocols
+from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run
 from support.logs import MetricsLog, Throughput
-from support.optimizers import build_average, build_optimizer, set_learning_rate
+from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
 from support.schedules import learning_rate_factor
-from support.scoring import Scores, draw, score
+from support.scoring import draw, means, score
 
 
 def main(
@@ -77,12 +79,14 @@ def main(
     validation_set = _load(options, splits.validation)
     test_set = _load(options, splits.test) if splits.test else None
 
+    validation = Results(protocols.get(options.validation.protocol))  # the newest scores
+
     # ------------------------------------------------------------------ model and optimizer
     torch.manual_seed(options.train.seed)
     model = build_model(options.model)
     optimizer = build_optimizer(model, options.optimizer)
     decay = options.train.ema_decay
-    average = build_average(model, decay) if decay else None
+    average = WeightAverage(model, decay) if decay else None
 
     # ------------------------------------------------------------------ where an earlier run was
     start = 0
@@ -92,8 +96,8 @@ def main(
         if average is None:
             restore_model(checkpoint, model)
         else:
-            restore_model(checkpoint, average.module)
-            average.n_averaged.copy_(state["average_updates"])
+            restore_model(checkpoint, average.model)
+            average.num_updates = state["average_updates"]
             model.load_state_dict(state["weights"])
         optimizer.load_state_dict(state["optimizer"])
         if accelerator.scaler is not None:
@@ -104,7 +108,7 @@ def main(
     accelerator.wait_for_everyone()
 
     if average is not None:
-        average.to(accelerator.device)
+        average.model.to(accelerator.device)
     if options.train.compile:
         model.compile()
     trained, optimizer = accelerator.prepare(model, optimizer)
@@ -144,12 +148,11 @@ def main(
     )
 
     # ------------------------------------------------------------------ the loop
-    published = average.module if average is not None else model
+    published = average.model if average is not None else model
     progress = tqdm(
         initial=start, total=options.train.num_steps, disable=not is_main, unit="step", ncols=100
     )
     throughput = Throughput()
-    scores = Scores({}, [])
     for step in range(start, options.train.num_steps):
         trained.train()
         _seed_step(options.train.seed, step, accelerator.process_index)
@@ -182,15 +185,13 @@ def main(
                 optimizer.step()
                 optimizer.zero_grad()
         if average is not None:
-            average.update_parameters(model)
+            average.update(model)
         done = step + 1
         throughput.add(options.train.batch_size)
         progress.update()
 
         if done % options.log.every == 0 or done == options.train.num_steps:
-            values = {
-                name: accelerator.reduce(value, "mean").item() for name, value in totals.items()
-            }
+            values = {name: _mean(accelerator, value) for name, value in totals.items()}
             _stop_at_nonfinite(values["loss"], done, folder)
             if norm is not None:
                 values["gradient_norm"] = float(norm)
@@ -203,7 +204,7 @@ def main(
                 log.write("train", done, **values, sample_ids=seen, samples_per_second=rate)
 
         if done % options.validation.every == 0 or done == options.train.num_steps:
-            scores = score(
+            validation = score(
                 accelerator,
                 published,
                 validation_set,
@@ -211,11 +212,11 @@ def main(
                 num_samples=options.validation.num_samples,
                 batch_size=options.validation.batch_size,
             )
-            means = scores.means
-            accelerator.log({f"validation/{name}": mean for name, mean in means.items()}, step=done)
+            found = means(validation)
+            accelerator.log({f"validation/{name}": mean for name, mean in found.items()}, step=done)
             if log:
-                say(f"step {done}: " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
-                log.write("validation", done, **means)
+                say(f"step {done}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+                log.write("validation", done, **found)
                 draw(
                     published,
                     validation_set,
@@ -230,15 +231,15 @@ def main(
             if accelerator.scaler is not None:
                 state["scaler"] = accelerator.scaler.state_dict()
             if average is not None:
-                state["average_updates"] = average.n_averaged
+                state["average_updates"] = average.num_updates
                 state["weights"] = model.state_dict()
-            card = _card(options, scores, done)
+            card = _card(options, validation, done)
             folder.save(done, published, card, state, options.checkpoint.keep)
     progress.close()
 
     # ------------------------------------------------------------------ the score that counts
-    if test_set is not None:
-        scores = score(
+    if test_set is not None and not (out / "test" / RESULT).exists():
+        test = score(
             accelerator,
             published,
             test_set,
@@ -246,9 +247,16 @@ def main(
             num_samples=len(test_set),
             batch_size=options.validation.batch_size,
         )
-        if log:
-            log.write("test", options.train.num_steps, **scores.means)
-            _report(options, published, test_set, scores, out, accelerator.device)
+        if log and len(test):
+            log.write("test", options.train.num_steps, **means(test))
+            result = make_result(
+                test,
+                model=str(out),
+                data=f"{options.data.name} {splits.test}",
+                settings=options.data.dataset_options,
+            )
+            write_result(out / "test", result, test.rows, "jsonl")
+            say(result_table(result))
     accelerator.end_training()
     say(f"{_cpu_seconds():.0f} CPU-seconds; everything is in {out}")
 
@@ -257,7 +265,7 @@ def _load(options: RunOptions, split: str) -> Any:
     return load_dataset_by_name(options.data.name, split=split, **options.data.dataset_options)
 
 
-def _known_trackers(names: Sequence[str]) -> list[str] | None:
+def _known_trackers(names: Sequence[str]) -> Any:
     """``names``, each of a tracker that Accelerate knows and that is installed here."""
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:
@@ -280,6 +288,11 @@ def _seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(((seed * 1_000_003 + step) * 65_537 + rank) % 2**63)
 
 
+def _mean(accelerator: Accelerator, value: torch.Tensor) -> float:
+    """The mean over the processes."""
+    return float(cast(torch.Tensor, accelerator.reduce(value, "mean")))
+
+
 def _stop_at_nonfinite(loss: float, step: int, folder: RunFolder) -> None:
     if not math.isfinite(loss):
         raise InputError(
@@ -293,7 +306,7 @@ def _digest(ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
-def _card(options: RunOptions, scores: Scores, step: int) -> ModelCard:
+def _card(options: RunOptions, validation: Results, step: int) -> ModelCard:
     data = {**options.data.dataset_options, "split": options.data.splits.train}
     where = f"{options.data.name} {options.data.splits.validation}"
     return ModelCard(
@@ -303,7 +316,7 @@ def _card(options: RunOptions, scores: Scores, step: int) -> ModelCard:
             f"{name} on {where} ({options.validation.protocol}, {value['n']} samples)": value[
                 "mean"
             ]
-            for name, value in scores.summary.items()
+            for name, value in (validation.summary() if len(validation) else {}).items()
         },
         command=shlex.join(["accelerate", "launch", *sys.argv]),
     )

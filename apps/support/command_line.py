@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import typer
+from tqdm import tqdm
 
 from slot_core import InputError
 from slot_data import DataError
@@ -51,5 +52,5 @@ def fail(sentence: str) -> NoReturn:
     """
     rank = os.environ.get("RANK", "0")
     where = "" if rank == "0" else f" in process {rank}"
-    print(f"error{where}: {sentence}", file=sys.stderr)
+    tqdm.write(f"error{where}: {sentence}", file=sys.stderr)  # on its own line below any bar
     sys.exit(2)

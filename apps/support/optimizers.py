@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import nn
 
+from slot_decoders.models import SlotAutoencoder
 from support.options import OptimizerOptions
 
 
@@ -33,19 +36,26 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def build_average(model: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
-    """An exponential moving average of the weights, slower as it ages.
+class WeightAverage:
+    """An exponential moving average of a model's weights, slower as it ages.
 
     After n updates it keeps min(decay, (1 + n) / (10 + n)) of itself, as in latent diffusion
     (Rombach et al. 2022) and SlotDiffusion, so that the first weights are soon forgotten.
+
+    Args:
+        model: to follow; its copy is ``self.model``.
+        decay: how much an old average keeps of itself at each update.
     """
 
-    @torch.no_grad()
-    def update(
-        average: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor
-    ) -> None:
-        n = int(count) + 1
-        keep = min(decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(average, current, 1 - keep)
+    def __init__(self, model: SlotAutoencoder, decay: float) -> None:
+        self.model = deepcopy(model).requires_grad_(False).eval()
+        self.decay = decay
+        self.num_updates = 0
 
-    return torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=update)
+    @torch.no_grad()
+    def update(self, model: SlotAutoencoder) -> None:
+        """Move towards ``model``'s weights."""
+        self.num_updates += 1
+        keep = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        for average, current in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(current, 1 - keep)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,6 @@ from slot_eval import Results, protocols
 from support.pictures import comparison
 
 
-@dataclass(frozen=True)
-class Scores:
-    """``summary`` per metric and ``rows`` per sample; both empty where there are no labels."""
-
-    summary: dict[str, Any]
-    rows: list[dict[str, Any]]
-
-    @property
-    def means(self) -> dict[str, float]:
-        """Each metric's mean over the samples where it is defined."""
-        return {name: value["mean"] for name, value in self.summary.items()}
-
-
 def score(
     accelerator: Accelerator,
     model: SlotAutoencoder,
@@ -40,10 +26,11 @@ def score(
     protocol: str,
     num_samples: int,
     batch_size: int,
-) -> Scores:
+) -> Results:
     """Score the first ``num_samples`` of ``dataset``; each process takes every n-th batch.
 
-    Rows are gathered by sample id, so any number of processes gives the same result.
+    Rows are gathered by sample id, so any number of processes gives the same result. It is empty
+    where the samples have no labels.
     """
     results = Results(protocols.get(protocol))
     count = min(num_samples, len(dataset))
@@ -52,13 +39,20 @@ def score(
     ):
         batch = collate([dataset[index] for index in indices])
         if "labels" not in batch:
-            return Scores({}, [])
+            return results
         labels = batch["labels"]
         masks = model.segment(batch["video"].to(accelerator.device)).float().cpu()
         found = results.protocol.labels(masks, *labels.shape[-2:])
         results.update(batch["id"], found, labels)
     results.extend(gather_object(results.rows))
-    return Scores(results.summary(), results.rows)
+    return results
+
+
+def means(results: Results) -> dict[str, float]:
+    """Each metric's mean over the samples where it is defined; empty without samples."""
+    if not len(results):
+        return {}
+    return {name: float(entry["mean"]) for name, entry in results.summary().items()}
 
 
 def draw(

@@ -19,15 +19,20 @@ APPS = Path(__file__).parents[1]
 TRAIN = APPS / "train.py"
 
 
-def start(arguments: Sequence[str], launcher: Sequence[str] = ()) -> subprocess.Popen[str]:
+def start(
+    arguments: Sequence[str],
+    launcher: Sequence[str] = (sys.executable,),
+    environment: dict[str, str] | None = None,
+    script: Sequence[str] = (str(TRAIN),),
+) -> subprocess.Popen[str]:
     """``train.py`` in a process of its own."""
-    command = [*(launcher or [sys.executable]), str(TRAIN), *arguments]
+    command = [*launcher, *script, *arguments]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         start_new_session=True,
     )
 

@@ -1,0 +1,92 @@
+"""Recipes and ``--set``: what they mean, and the sentence for each mistake."""
+
+from __future__ import annotations
+
+import pytest
+
+from slot_core import ConfigError
+from support.options import flatten, load_options, parse_change
+
+
+def test_a_recipe_states_differences_from_its_preset():
+    options = load_options("slot_attention/clevrtex")
+    assert options.model.num_slots == 11  # the preset's
+    assert options.data.name == "clevrtex"
+    assert options.train.batch_size == 64
+
+
+def test_changes_lie_over_the_recipe_at_any_depth():
+    options = load_options(
+        "slot_attention/shapes",
+        ["model.num_slots=9", "model.encoder.corrector.num_iterations=2", "data.level=textured"],
+    )
+    assert options.model.num_slots == 9
+    assert options.model.encoder.corrector.num_iterations == 2
+    assert options.data.dataset_options["level"] == "textured"
+
+
+def test_another_type_replaces_the_whole_part():
+    options = load_options("slot_attention/shapes", ["model.encoder.backbone={type: resnet}"])
+    assert options.model.encoder.backbone.type == "resnet"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("[1, 2]", [1, 2]),
+        ("null", None),
+        ("true", True),
+        ("a b", "a b"),
+        ("", None),
+    ],
+)
+def test_values_are_yaml_with_scientific_numbers(text, value):
+    assert parse_change(f"a.b={text}") == {"a": {"b": value}}
+
+
+def test_a_recipe_may_be_any_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: {preset: slot_attention, num_slots: 5}\ntrain: {num_steps: 7}\n")
+    options = load_options(str(path))
+    assert (options.model.num_slots, options.train.num_steps) == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["train.batchsize=3"], ["train.batchsize", "batch_size"]),
+        (["model.slot_dims=3"], ["slot_dims", "slot_dim"]),
+        (["train.num_steps=many"], ["train.num_steps", "many"]),
+        (["train.num_steps"], ["train.num_steps", "key.key=value"]),
+        (["model.preset=nothing"], ["nothing", "slot_attention"]),
+        (["trian.seed=1"], ["trian", "train"]),
+        (["train.num_steps={"], ["train.num_steps={", "YAML"]),
+    ],
+)
+def test_mistakes_name_the_key(changes, words):
+    with pytest.raises(ConfigError) as error:
+        load_options("slot_attention/shapes", changes)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_an_unknown_recipe_lists_those_there_are():
+    with pytest.raises(ConfigError, match="slot_attention/shapes"):
+        load_options("slot_attention/shape")
+
+
+@pytest.mark.parametrize(
+    "text", ["- 1\n", "a: [", "data: {}\n", "!!python/object/apply:os.getcwd []\n"]
+)
+def test_files_that_are_no_recipe(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="mine.yaml"):
+        load_options(str(path))
+
+
+def test_trackers_get_flat_options():
+    flat = flatten(load_options("slot_attention/shapes").model_dump(mode="json"))
+    assert flat["model.num_slots"] == 7
+    assert all(isinstance(value, int | float | str | bool) for value in flat.values())
