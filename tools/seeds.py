@@ -1,0 +1,98 @@
+"""Train one recipe with several seeds and say how often, and how well, it works.
+
+    uv run python tools/seeds.py --seeds 5
+    uv run python tools/seeds.py slot_attention/shapes --seeds 3 --metric miou --success 0.8
+
+Prints each seed's score on the test split with the CPU time of its whole run, then the mean, its
+standard error, the minimum and the success rate. Writes the same to OUT/seeds.json. A seed whose
+result is in OUT already is not trained again, so an interrupted call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated, Any
+
+import typer
+
+from slot_eval.report import RESULT, read_result
+
+APPS = Path(__file__).parents[1] / "apps"
+sys.path.insert(0, str(APPS))
+from support.command_line import run  # noqa: E402  (the apps' shared folder is no package)
+from support.options import DEFAULT_RECIPE  # noqa: E402
+
+
+def main(
+    recipe: Annotated[str, typer.Argument(help="as for apps/train.py")] = DEFAULT_RECIPE,
+    seeds: Annotated[int, typer.Option(min=1, help="how many, from 0")] = 5,
+    metric: Annotated[str, typer.Option(help="of the test split's result")] = "fg_ari",
+    success: Annotated[float, typer.Option(help="the score from which a run counts")] = 0.9,
+    out: Annotated[Path | None, typer.Option(help="runs/seeds/RECIPE if left out")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="as for apps/train.py")] = None,
+) -> None:
+    """Train a recipe with several seeds; mean, standard error, minimum and success rate."""
+    out = out or Path("runs", "seeds", recipe.replace("/", "-"))
+    rows: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        row = train(recipe, seed, out / f"seed-{seed}", metric, changes or [])
+        rows.append(row)
+        print(f"seed {seed}: {metric} {row['score']:.4f} in {row['cpu_seconds']:.0f} CPU-seconds")
+    summary = summarise([row["score"] for row in rows], success)
+    report = {
+        "recipe": recipe,
+        "changes": changes or [],
+        "metric": metric,
+        "seeds": rows,
+        **summary,
+    }
+    (out / "seeds.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(
+        f"{metric} on the test split, {len(rows)} seeds: mean {summary['mean']:.4f}, "
+        f"standard error {summary['standard_error']:.4f}, minimum {summary['minimum']:.4f}; "
+        f"{summary['successes']} of {len(rows)} reach {success}"
+    )
+
+
+def train(recipe: str, seed: int, out: Path, metric: str, changes: list[str]) -> dict[str, Any]:
+    """One run: its score, and the user and system time of all its processes."""
+    done = out / "seed.json"
+    if done.exists():
+        return json.loads(done.read_text(encoding="utf-8"))
+    settings = [word for change in [f"train.seed={seed}", *changes] for word in ("--set", change)]
+    command = [sys.executable, "-m", "accelerate.commands.launch", str(APPS / "train.py"), recipe]
+    before = child_seconds()
+    ended = subprocess.run([*command, "--out", str(out), "--resume", *settings])
+    if ended.returncode:
+        sys.exit(ended.returncode)  # the run has said why
+    score = read_result(out / "test" / RESULT)["metrics"][metric]["mean"]
+    row = {"seed": seed, "score": score, "cpu_seconds": child_seconds() - before}
+    done.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return row
+
+
+def child_seconds() -> float:
+    """CPU time of all processes that this one has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def summarise(scores: list[float], success: float) -> dict[str, float]:
+    """Mean, standard error of the mean (NaN for one seed), minimum and successes."""
+    error = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else math.nan
+    return {
+        "mean": mean(scores),
+        "standard_error": error,
+        "minimum": min(scores),
+        "successes": sum(score >= success for score in scores),
+    }
+
+
+if __name__ == "__main__":
+    run(main)
