@@ -40,9 +40,15 @@ def load_dataset(name: str, split: str, options: Mapping[str, Any]) -> Any:
         return load(name, split=split, **options)
 
 
-def choose(group: str, argument: str) -> tuple[EntryPoint, str]:
-    """The entry point that serves ``argument``, and what to hand it."""
-    offers = {entry.name: entry for entry in entry_points(group=group)}
+def choose(
+    group: str, argument: str, offers: Mapping[str, EntryPoint] | None = None
+) -> tuple[EntryPoint, str]:
+    """The entry point that serves ``argument``, and what to hand it.
+
+    ``offers`` by name are those of all installed packages unless given.
+    """
+    if offers is None:
+        offers = {entry.name: entry for entry in entry_points(group=group)}
     prefix, colon, rest = argument.partition(":")
     if colon and prefix in offers:
         return offers[prefix], rest
@@ -51,10 +57,8 @@ def choose(group: str, argument: str) -> tuple[EntryPoint, str]:
     what, package = PROVIDERS[group]
     if not offers:
         raise EvalError(f"no installed package offers {what}: pip install {package}")
-    raise EvalError(
-        f"several packages offer {what}: write {' or '.join(sorted(offers))} "
-        f"and a colon before {argument!r}"
-    )
+    examples = " or ".join(f"{name}:{argument}" for name in sorted(offers))
+    raise EvalError(f"several packages offer {what}: write {examples}")
 
 
 @contextmanager

@@ -133,36 +133,50 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def compare_table(results: Sequence[Mapping[str, Any]], mixed: bool) -> str:
     """Results line by line, metrics side by side; protocols never share a column.
 
-    Raises EvalError when the protocols differ (by any switch), unless ``mixed`` asks for columns
-    of their own.
+    Raises EvalError when the protocols differ (by name or by any switch), unless ``mixed`` asks
+    for columns of their own.
     """
-    protocols: list[dict[str, Any]] = []
-    for result in results:
-        if result["protocol_settings"] not in protocols:
-            protocols.append(result["protocol_settings"])
-    if len(protocols) > 1 and not mixed:
-        found = ", ".join(sorted({result["protocol"] for result in results}))
+    groups = by_protocol(results)
+    if len(groups) > 1 and not mixed:
         raise EvalError(
-            f"the results follow {len(protocols)} different protocols ({found}), so their numbers "
-            "do not compare; --mixed shows them in separate columns"
+            f"the results follow {len(groups)} different protocols ({'; '.join(groups)}), so their "
+            "numbers do not compare; --mixed shows them in separate columns"
         )
-    columns = [
-        (protocol, metric)
-        for protocol in protocols
-        for metric in metrics_of([r for r in results if r["protocol_settings"] == protocol])
-    ]
-    names = [metric if len(protocols) == 1 else f"{metric} ({p['id']})" for p, metric in columns]
-    lines = [["model", "data", "samples", *names]]
+    columns = [(name, metric) for name, group in groups.items() for metric in metrics_of(group)]
+    heads = [metric if len(groups) == 1 else f"{metric} ({name})" for name, metric in columns]
+    lines = [["model", "data", "samples", *heads]]
     for result in results:
         values = [
-            decimal(result["metrics"].get(metric, {}).get("mean"))
-            if result["protocol_settings"] == protocol
-            else "-"
-            for protocol, metric in columns
+            decimal(result["metrics"].get(metric, {}).get("mean")) if result in group else "-"
+            for group, metric in ((groups[name], metric) for name, metric in columns)
         ]
         lines.append([result["model"], result["data"], str(result["num_samples"]), *values])
-    title = "" if mixed and len(protocols) > 1 else f"protocol  {results[0]['protocol']}\n\n"
+    title = f"protocol  {next(iter(groups))}\n\n" if len(groups) == 1 else ""
     return title + aligned(lines, left=2)
+
+
+def by_protocol(
+    results: Sequence[Mapping[str, Any]],
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Results of equal protocols together, under its name and, where names repeat, the switches.
+
+    The switches are those that differ between protocols of one name (other versions, edits).
+    """
+    groups: list[tuple[str, dict[str, Any], list[Mapping[str, Any]]]] = []
+    for result in results:
+        name, switches = result["protocol"], result["protocol_settings"]
+        for known, settings, group in groups:
+            if (known, settings) == (name, switches):
+                group.append(result)
+                break
+        else:
+            groups.append((name, switches, [result]))
+    named = {}
+    for name, switches, group in groups:
+        others = [settings for known, settings, _ in groups if known == name]
+        differ = [k for k in switches if any(o.get(k) != switches[k] for o in others)]
+        named[", ".join([name, *(f"{k}={switches[k]}" for k in differ)])] = group
+    return named
 
 
 def metrics_of(results: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,0 +1,198 @@
+"""``slot-eval run`` with a real model and data set that register as a package would.
+
+A distribution with entry points is written to a folder on ``sys.path``: what follows is what an
+installed package goes through. Its name stands before the colon, as other packages may offer
+models and data sets here too.
+"""
+
+import json
+import sys
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+from slot_eval import plugins
+from slot_eval.cli import main
+from slot_eval.errors import EvalError
+
+PACKAGE = '''
+"""A model that segments by brightness, and a data set of bright squares on black."""
+
+import torch
+
+
+class WrongInput(ValueError):
+    """What the model says about its input."""
+
+
+class Brightness(torch.nn.Module):
+    default_mask_source = "decoder"
+
+    def segment(self, video, source=None):
+        assert video.dtype == torch.float32 and video.max() <= 1
+        if source == "encoder":
+            raise WrongInput("this model has no encoder masks")
+        if video.shape[-1] == 13:
+            raise ValueError("a bug")
+        levels = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 3, 1, 1)
+        return torch.softmax(-50 * (video.mean(2, keepdim=True) - levels).abs(), dim=2)
+
+
+class Squares:
+    def __init__(self, count, size, broken, labels, sizes):
+        self.count, self.size, self.broken = count, size, broken
+        self.labels, self.sizes = labels, sizes
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if index == self.broken:
+            raise OSError(f"picture {index} is truncated")
+        size = self.size + (index if self.sizes else 0)
+        labels = torch.zeros(1, size, size, dtype=torch.uint8)
+        labels[:, :4, :4], labels[:, 5:8, index : index + 3] = 1, 2
+        grey = labels.float() * 127
+        video = grey[:, None].expand(-1, 3, -1, -1).to(torch.uint8)
+        sample = {"video": video, "id": f"square/{index}"}
+        return sample | ({"labels": labels} if self.labels else {})
+
+
+def load_model(path):
+    if path != "brightness":
+        raise ValueError(f"{path}: there is no config.json")
+    return Brightness()
+
+
+def load_dataset_by_name(name, *, split, count=5, size=12, broken=None, labels=True, sizes=False):
+    if (name, split) != ("squares", "test"):
+        raise ValueError(f"{name} has no split {split}")
+    return Squares(count, size, broken, labels, sizes)
+'''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory):
+    """The package above, installed under the name ``brightsquares`` while these tests run."""
+    folder = tmp_path_factory.mktemp("site")
+    info = folder / "brightsquares-1.0.dist-info"
+    info.mkdir()
+    (folder / "brightsquares.py").write_text(PACKAGE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brightsquares\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{plugins.MODELS}]\nbrightsquares = brightsquares:load_model\n"
+        f"[{plugins.DATASETS}]\nbrightsquares = brightsquares:load_dataset_by_name\n"
+    )
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+    sys.modules.pop("brightsquares", None)
+
+
+MODEL = ("--model", "brightsquares:brightness")
+DATA = ("--data", "brightsquares:squares")
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run the command line: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_run_scores_saves_and_can_be_scored_again(cli, tmp_path):
+    saved, first, second = tmp_path / "masks.npz", tmp_path / "first", tmp_path / "second"
+    code, shown, _ = cli(
+        *("run", *MODEL, *DATA, "--option", "count=7", "--limit", 6, "--batch-size", 4),
+        *("--save-predictions", saved, "--out", first, "--rows"),
+    )
+    assert code == 0
+    result = json.loads((first / "result.json").read_text())
+    assert (result["model"], result["data"]) == (MODEL[1], "brightsquares:squares/test")
+    assert result["settings"] == {
+        "command": "run",
+        "split": "test",
+        "options": {"count": 7},
+        "limit": 6,
+        "source": "decoder",
+        "batch_size": 4,
+        "device": "cpu",
+    }
+    assert result["num_samples"] == 6
+    # brightness tells the two squares and the background apart
+    means = [entry["mean"] for entry in result["metrics"].values()]
+    assert means == pytest.approx([1] * 5, abs=1e-8)  # the protocol adds 1e-8 to unions
+    assert "fg_ari" in shown
+    with np.load(saved) as file:
+        assert file["ids"].tolist() == [f"square/{i}" for i in range(6)]
+        assert file["labels"].shape == (6, 1, 12, 12)
+        assert file["labels"].dtype == np.uint8
+    score = ("score", saved, *DATA, "--option", "count=7", "--limit", 6, "--out", second, "--rows")
+    code, _, _ = cli(*score)
+    assert code == 0
+    assert (first / "rows.jsonl").read_text() == (second / "rows.jsonl").read_text()
+
+
+def test_samples_of_different_size_are_scored_but_not_saved_as_one_array(cli, tmp_path):
+    saved, out = tmp_path / "masks.npz", tmp_path / "out"
+    arguments = ("--option", "sizes=true", "--option", "size=14")
+    code, _, message = cli(
+        "run", *MODEL, *DATA, *arguments, "--save-predictions", saved, "--out", out
+    )
+    assert code == 2
+    assert "not written, as an .npz needs samples of one size" in message
+    assert not saved.exists()
+    assert json.loads((out / "result.json").read_text())["num_samples"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--model", "brightsquares:none", *DATA), "cannot load the model none: none: there is no"),
+        ((*MODEL, *DATA, "--split", "val"), "cannot load the data set squares: squares has no"),
+        ((*MODEL, *DATA, "--option", "broken=1"), "cannot read sample 1 of brightsquares:squares"),
+        ((*MODEL, *DATA, "--option", "labels=false"), "'square/0' of brightsquares:squares has no"),
+        ((*MODEL, *DATA, "--option", "size"), "--option size: expected KEY=VALUE"),
+        ((*MODEL, *DATA, "--option", "size=8", "--option", "size=9"), "size is given already"),
+        ((*MODEL, *DATA, "--source", "encoder"), "cannot segment 'square/0': this model has no"),
+        ((*MODEL, *DATA, "--source", "middle"), "--source must be encoder or decoder"),
+        ((*MODEL, *DATA, "--device", "gpu"), "--device gpu: "),
+        ((*MODEL, *DATA, "--save-predictions", "masks.pt"), "writes an .npz file"),
+        ((*MODEL, *DATA, "--save-predictions", "no/where.npz"), "no such folder"),
+        ((*MODEL, *DATA, "--batch-size", "0"), "--batch-size"),
+    ],
+)
+def test_wrong_input_is_one_sentence(cli, arguments, sentence):
+    code, _, message = cli("run", *arguments)
+    *_, last = message.splitlines()
+    assert code == 2
+    assert last.startswith("error: ")
+    assert sentence in last
+
+
+def test_bugs_stay_loud():
+    """A bare ValueError while segmenting is no message to the user."""
+    with pytest.raises(ValueError, match="a bug"):
+        main(["run", *MODEL, *DATA, "--option", "size=13"])
+    with pytest.raises(TypeError, match="colour"):
+        main(["run", *MODEL, *DATA, "--option", "colour=red"])
+
+
+def test_which_package_serves_an_argument():
+    one = EntryPoint("one", "package_one:load", plugins.MODELS)
+    two = EntryPoint("two", "package_two:load", plugins.MODELS)
+    assert plugins.choose(plugins.MODELS, "org/name", {"one": one}) == (one, "org/name")
+    assert plugins.choose(plugins.MODELS, "two:x:y", {"one": one, "two": two}) == (two, "x:y")
+    with pytest.raises(EvalError, match=r"several packages offer models: write one:m or two:m$"):
+        plugins.choose(plugins.MODELS, "m", {"one": one, "two": two})
+    with pytest.raises(EvalError, match="no installed package offers models: pip install slot-dec"):
+        plugins.choose(plugins.MODELS, "m", {})
+    with pytest.raises(EvalError, match="no installed package offers data sets: pip install slot-"):
+        plugins.choose(plugins.DATASETS, "shapes", {})
