@@ -1,17 +1,21 @@
 """Real models at tiny widths, and how near two tensors must be."""
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from slot_decoders.models import SlotAutoencoder, SlotAutoencoderConfig, build_model
+from slot_decoders.models.state_dicts import get_origin
 
 # Models this small gain nothing from threads, and lose much where another job wants the cores.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 TINY = {
     "num_slots": 3,
@@ -25,6 +29,36 @@ TINY = {
 }
 
 
+# Constructor arguments of SlotDiffusion's "SA".
+SLOTS = {"num_slots": 3, "slot_size": 8, "slot_mlp_size": 20, "num_iterations": 2}
+PLAIN = {"enc_channels": [3, 4, 6], "enc_ks": 5, "enc_out_channels": 12, "enc_norm": ""}
+MIXTURE = {"dec_channels": [8, 4, 6], "dec_resolution": [4, 4], "dec_ks": 5, "dec_norm": ""}
+SMALL = {"resolution": [16, 16], "slot_dict": SLOTS, "enc_dict": PLAIN, "dec_dict": MIXTURE}
+
+
+def resnet(name: str, *, use_layer4: bool) -> dict:
+    return {"resnet": name, "use_layer4": use_layer4, "enc_out_channels": 8}
+
+
+CASES: dict[str, dict] = {
+    "plain": SMALL,
+    "plain, halved": SMALL
+    | {"resolution": [72, 40], "dec_dict": MIXTURE | {"dec_resolution": [18, 10]}},
+    "64 rows are not halved": SMALL
+    | {"resolution": [64, 16], "dec_dict": MIXTURE | {"dec_resolution": [16, 4]}},
+    "layer that keeps the size": SMALL
+    | {"dec_dict": MIXTURE | {"dec_channels": [8, 4, 4, 6], "dec_ks": 3}},
+    "epsilon": SMALL | {"eps": 0.5, "loss_dict": {"use_img_recon_loss": True}},
+    "resnet18": SMALL | {"enc_dict": resnet("resnet18", use_layer4=False)},
+    "resnet34 with layer4": SMALL | {"enc_dict": resnet("resnet34", use_layer4=True)},
+}
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def tiny_config() -> SlotAutoencoderConfig:
     """Three slots of width 8 on 16x16 pixels."""
@@ -33,7 +67,6 @@ def tiny_config() -> SlotAutoencoderConfig:
 
 @pytest.fixture
 def model(tiny_config: SlotAutoencoderConfig) -> SlotAutoencoder:
-    torch.manual_seed(0)
     return build_model(tiny_config)
 
 
@@ -61,3 +94,35 @@ def reference_data() -> Path:
     if folder is None:
         pytest.skip("SLOT_REFERENCE_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    """Arguments of the smallest model."""
+    return copy.deepcopy(SMALL)
+
+
+@pytest.fixture(params=CASES)
+def arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Arguments of each kind of model in turn."""
+    return copy.deepcopy(CASES[request.param])
+
+
+@pytest.fixture
+def foreign_weights() -> Callable[[dict[str, Any]], dict[str, Tensor]]:
+    """Random weights under the foreign names, buffers included."""
+
+    def make(arguments: dict) -> dict[str, Tensor]:
+        origin = get_origin("slotdiffusion")
+        config = origin.read_config(arguments, source="test")
+        model = build_model(config)
+        noise = {
+            name: value + 0.1 * torch.randn_like(value)
+            for name, value in model.state_dict().items()
+        }
+        grids = {
+            f"{side}_pos_embedding.grid": torch.zeros(1, 4, 4, 4) for side in ("encoder", "decoder")
+        }
+        return origin.state_dict_map(config).to_theirs(noise) | grids
+
+    return make

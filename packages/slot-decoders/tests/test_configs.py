@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 from pydantic import ValidationError
+from torch import nn
 
 from slot_core import ConfigError
 from slot_core.backbones import CNN, ResNet
@@ -49,23 +51,32 @@ def test_json_and_back(config: SlotAutoencoderConfig):
 def test_every_option_reaches_its_module():
     model = build_model(UNUSUAL)
     encoder, decoder = model.encoder, model.decoder
-    assert encoder.backbone.layers[0].stride == (2, 2)
-    assert encoder.backbone.layers[2].weight.shape == (12, 8, 3, 3)
-    assert encoder.projection[-1].out_features == 20
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    assert encoder.features(torch.rand(1, 1, 3, 24, 48))[1] == (12, 24)
+    assert shapes["encoder.backbone.layers.2.weight"] == (12, 8, 3, 3)
+    assert shapes["encoder.projection.3.weight"] == (20, 20)
     assert type(encoder.initializer).__name__ == "GaussianSlots"
     corrector = encoder.corrector
     assert (corrector.num_iterations, corrector.epsilon) == (1, 0.0)
     assert (corrector.gru, corrector.mlp, corrector.differentiation) == (None, None, "implicit")
-    assert decoder.layers[0].weight.shape == (16, 8, 3, 3)
+    assert shapes["decoder.layers.0.weight"] == (16, 8, 3, 3)
+    assert shapes["decoder.output.weight"] == (8, 4, 4, 4)
     assert decoder.image_size == model.preprocessing.image_size == (24, 48)
     assert model.preprocessing.std.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
+
+
+def num_blocks(backbone: nn.Module) -> list[int]:
+    """Of each stage of a ResNet, counted in the names of its weights."""
+    names = [name.split(".") for name in backbone.state_dict() if name.endswith("conv1.weight")]
+    stages = [parts[1] for parts in names]
+    return [stages.count(stage) for stage in sorted(set(stages))]
 
 
 def test_both_kinds_of_backbone_are_built():
     assert isinstance(build_backbone(CNNConfig()), CNN)
     deep = build_backbone(ResNetConfig(depth=34, num_stages=2))
     assert isinstance(deep, ResNet)
-    assert [len(stage) for stage in deep.stages] == [3, 4]
+    assert num_blocks(deep) == [3, 4]
 
 
 def test_widths_follow_from_the_slot_unless_stated():
@@ -153,10 +164,11 @@ def test_slot_attention_is_the_published_setting():
     """SlotDiffusion's configuration file of Slot Attention on CLEVRTex, value by value."""
     model = presets.slot_attention()
     assert (model.num_slots, model.config.slot_dim) == (11, 192)
-    widths = [layer.weight.shape[1] for layer in model.decoder.layers[::2]]
-    assert widths == [128, 128, 128, 128]
-    assert model.decoder.output.weight.shape == (4, 128, 1, 1)
-    assert [len(stage) for stage in model.encoder.backbone.stages] == [2, 2, 2]
+    shapes = {name: tuple(value.shape) for name, value in model.decoder.state_dict().items()}
+    widths = [shapes.get(f"layers.{2 * layer}.weight", ())[:2] for layer in range(5)]
+    assert widths == [(192, 128), (128, 128), (128, 128), (128, 128), ()]
+    assert shapes["output.weight"] == (4, 128, 1, 1)
+    assert num_blocks(model.encoder.backbone) == [2, 2, 2]
     assert model.preprocessing.image_size == (128, 128)
 
 

@@ -10,7 +10,6 @@ from slot_decoders import SpatialBroadcastDecoder
 
 
 def decoder(**options) -> SpatialBroadcastDecoder:
-    torch.manual_seed(0)
     stated = {"channels": (4, 4), "broadcast_size": (4, 4), "kernel_size": 3, **options}
     return SpatialBroadcastDecoder(5, stated.pop("image_size", (16, 16)), **stated)
 
@@ -28,7 +27,7 @@ def fixed_output(components: Tensor, logits: Tensor) -> SpatialBroadcastDecoder:
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.zero_()
-        made.layers[0].weight.copy_(torch.eye(2)[:, :, None, None])
+        dict(made.named_parameters())["layers.0.weight"].copy_(torch.eye(2)[:, :, None, None])
         output.weight.copy_(torch.stack([components, logits])[:, :, None, None])
     return made
 

@@ -20,6 +20,7 @@ from slot_decoders.models.configs import (
     BackboneConfig,
     CNNConfig,
     EncoderConfig,
+    KernelSize,
     PreprocessingConfig,
     ResNetConfig,
     Size,
@@ -48,7 +49,7 @@ class EncoderArguments(StrictConfig):
     resnet: Literal["resnet18", "resnet34"] | None = None
     use_layer4: bool | None = None
     enc_channels: tuple[PositiveInt, ...] | None = Field(default=None, min_length=2)
-    enc_ks: PositiveInt | None = None
+    enc_ks: KernelSize | None = None
     enc_norm: Literal[""] | None = None
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from slot_core import StrictConfig
 from slot_decoders.models.configs import (
+    KernelSize,
     Size,
     SlotAutoencoderConfig,
     SpatialBroadcastConfig,
@@ -26,7 +27,7 @@ class MixtureDecoderArguments(StrictConfig):
 
     dec_channels: tuple[PositiveInt, ...] = Field(min_length=2)
     dec_resolution: Size
-    dec_ks: PositiveInt
+    dec_ks: KernelSize
     dec_norm: Literal[""]
 
 
