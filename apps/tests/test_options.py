@@ -82,7 +82,7 @@ def test_an_unknown_recipe_lists_those_there_are():
 def test_files_that_are_no_recipe(tmp_path, text):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="mine.yaml"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
         load_options(str(path))
 
 
