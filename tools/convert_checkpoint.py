@@ -16,6 +16,7 @@ import json
 import pickle
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,7 +99,8 @@ def read_weights(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix in (".pth", ".pt"):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # about pickle's protocol
+                return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"--weights {path}: holds Python objects besides tensors and is not opened, as they "
