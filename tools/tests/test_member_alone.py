@@ -40,7 +40,7 @@ def lowest(workspace: Path, name: str) -> str:
 def run_tests(
     environment: Environment, workspace: Path, name: str
 ) -> subprocess.CompletedProcess[str]:
-    return environment.run(workspace, "-m", "pytest", "-q", "-x", f"packages/{name}")
+    return environment.run(workspace, "-m", "pytest", "-q", "--tb=short", f"packages/{name}")
 
 
 @contextmanager
