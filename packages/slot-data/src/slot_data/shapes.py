@@ -67,8 +67,8 @@ class Shapes:
     split: "train", "validation" or "test": three disjoint ranges of the generator's keys.
     num_samples: 50,000 for train, 512 for validation and test unless told.
     image_size: height and width, 32 to 1024.
-    num_frames: 1 for pictures. In a video's first frame every object shows at least 1/102 of the
-        picture (40 pixels at 64x64); later one may pass behind another and hide completely.
+    num_frames: 1 for pictures. In a video's first frame every object shows at least three quarters
+        of itself; later it may pass behind another and hide completely.
     level: "plain" or "textured".
     seed: another seed is another dataset.
 
@@ -133,14 +133,13 @@ def _check(name: str, value: int, low: int, high: int) -> None:
 
 
 def _scene(bits: RawBits, num_objects: int, size: int) -> list[Thing]:
-    """Objects from back to front, each with its minimum of visible pixels at time 0."""
-    enough = 40 * size * size // 4096
+    """Objects from back to front, each showing at least three quarters of itself at time 0."""
     while True:
         labels = np.zeros((size, size), np.uint8)
-        visible = np.zeros(num_objects + 1, np.int64)
+        areas = np.zeros((2, num_objects + 1), np.int64)  # whole, and visible
         things: list[Thing] = []
         while len(things) < num_objects:
-            thing = _place(bits, labels, visible, len(things) + 1, enough)
+            thing = _place(bits, labels, areas, len(things) + 1)
             if thing is None:
                 break
             things.append(thing)
@@ -148,21 +147,20 @@ def _scene(bits: RawBits, num_objects: int, size: int) -> list[Thing]:
             return things
 
 
-def _place(
-    bits: RawBits, labels: np.ndarray, visible: np.ndarray, number: int, enough: int
-) -> Thing | None:
-    """Puts object `number` in front of the others where it leaves `enough` of each; updates
-    `labels` and the count of `visible` pixels per label. None when TRIES places would not do."""
+def _place(bits: RawBits, labels: np.ndarray, areas: np.ndarray, number: int) -> Thing | None:
+    """Puts object `number` in front of the others where it leaves enough of each; updates
+    `labels` and the `areas` per label. None when TRIES places would not do."""
     size = labels.shape[0]
+    whole, visible = areas
     for _ in range(TRIES):
         radius = bits.between(size // 9, size // 5 - 1)
         inside = outline(OUTLINES[bits.below(len(OUTLINES))], radius)
         top, left = (bits.below(size - 2 * radius) for _ in range(2))
         under = labels[top : top + 2 * radius + 1, left : left + 2 * radius + 1]
         after = visible - np.bincount(under[inside], minlength=len(visible))
-        if number > 1 and after[1:number].min() < enough:
+        if (4 * after < 3 * whole)[1:number].any():
             continue
-        after[number] = np.count_nonzero(inside)
+        whole[number] = after[number] = np.count_nonzero(inside)
         visible[:] = after
         under[inside] = number
         # At 64x64 an object moves 0.5 to 2.6 pixels a frame along each axis.
@@ -175,7 +173,7 @@ def _place(
 def _plain(
     bits: RawBits, things: list[Thing]
 ) -> tuple[np.ndarray, int | np.ndarray, list[int | np.ndarray]]:
-    grey = bits.between(20, 89)
+    grey = bits.between(24, 40)
     colours = [[grey + bits.between(-10, 10) for _ in range(3)]]
     for hue in bits.choose(len(HUES), len(things)):
         colours.append(_jitter(bits, HUES[hue]))
