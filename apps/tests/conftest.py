@@ -20,6 +20,7 @@ TINY = {
     "model.preprocessing.image_size": [32, 32],
     "model.encoder.corrector.hidden_dim": 16,
     "model.decoder.channels": [8, 8],
+    "model.decoder.broadcast_size": [8, 8],
     "model.decoder.output_stride": 1,
     "data.name": "shapes",
     "data.image_size": 32,

@@ -101,7 +101,7 @@ def test_gradients_of_the_first_slots(
     initializer: torch.nn.Module, differentiation: str, reached: bool
 ):
     initializer.zero_grad()
-    out, _ = make(differentiation=differentiation)(inputs()[0], initializer(2))
+    out, _ = make(differentiation=differentiation)(inputs()[0], initializer(inputs()[0]))
     weighted_sum(out).backward()
     for name, parameter in initializer.named_parameters():
         got = parameter.grad is not None and bool((parameter.grad != 0).all())

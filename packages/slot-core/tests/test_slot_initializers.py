@@ -1,13 +1,16 @@
 """The first slots: who draws, from what, and that the Gaussian is reparametrised."""
 
+import pytest
 import torch
 
-from slot_core import GaussianSlots, LearnedSlots
+from slot_core import ClusteredSlots, GaussianSlots, InputError, LearnedSlots, SlotAttention
+
+FEATURES = torch.rand(1, 6, 5, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1)
 
 
 def test_learned_slots_are_the_same_for_every_sample():
     initializer = LearnedSlots(3, 4, std=1.0)
-    slots = initializer(5)
+    slots = initializer(torch.rand(5, 6, 5))
     assert slots.shape == (5, 3, 4)
     assert all(torch.equal(sample, initializer.slots) for sample in slots)
 
@@ -22,10 +25,10 @@ def test_std_scales_the_learned_slots():
 
 def test_the_generator_alone_decides_the_draw():
     initializer = GaussianSlots(3, 4)
-    first = initializer(2, generator=torch.Generator().manual_seed(7))
+    first = initializer(FEATURES, generator=torch.Generator().manual_seed(7))
     torch.manual_seed(99)
-    again = initializer(2, generator=torch.Generator().manual_seed(7))
-    other = initializer(2, generator=torch.Generator().manual_seed(8))
+    again = initializer(FEATURES, generator=torch.Generator().manual_seed(7))
+    other = initializer(FEATURES, generator=torch.Generator().manual_seed(8))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])  # each sample has its own
@@ -35,14 +38,18 @@ def test_draws_have_the_learned_mean_and_spread():
     initializer = GaussianSlots(100, 2)
     initializer.mean.data = torch.tensor([3.0, -1.0])
     initializer.log_std.data = torch.tensor([0.5, 2.0]).log()
-    drawn = initializer(100, generator=torch.Generator().manual_seed(0)).detach().flatten(0, 1)
+    drawn = (
+        initializer(torch.rand(100, 6, 5), generator=torch.Generator().manual_seed(0))
+        .detach()
+        .flatten(0, 1)
+    )
     torch.testing.assert_close(drawn.mean(0), initializer.mean.detach(), atol=0.06, rtol=0)
     torch.testing.assert_close(drawn.std(0), torch.tensor([0.5, 2.0]), atol=0.06, rtol=0)
 
 
 def test_gradients_of_mean_and_spread_are_those_of_the_reparametrisation():
     initializer = GaussianSlots(3, 4)
-    slots = initializer(2, generator=torch.Generator().manual_seed(0))
+    slots = initializer(FEATURES, generator=torch.Generator().manual_seed(0))
     slots.square().sum().backward()
     noise = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
     spread = initializer.log_std.exp()
@@ -55,4 +62,50 @@ def test_gradients_of_mean_and_spread_are_those_of_the_reparametrisation():
 def test_the_number_of_gaussian_slots_can_change():
     initializer = GaussianSlots(3, 4)
     initializer.num_slots = 7
-    assert initializer(2).shape == (2, 7, 4)
+    assert initializer(FEATURES).shape == (2, 7, 4)
+
+
+def three_clusters():
+    """Features of two samples: three tight clusters of 5, 4 and 3 positions, in 8 dimensions."""
+    generator = torch.Generator().manual_seed(3)
+    centres = 4 * torch.eye(8)[:3]
+    labels = torch.tensor([0] * 5 + [1] * 4 + [2] * 3)
+    noise = 0.1 * torch.randn(2, 12, 8, generator=generator)
+    return centres[labels] + noise, labels
+
+
+def test_clustered_slots_seed_every_cluster_once():
+    features, labels = three_clusters()
+    slots = ClusteredSlots(3)(features)
+    normalised = torch.nn.functional.layer_norm(features, (8,))
+    nearest = torch.cdist(slots, normalised).argmin(dim=-1)
+    for sample in labels[nearest]:
+        assert sorted(sample.tolist()) == [0, 1, 2]
+
+
+def test_clustered_slots_pass_gradients_to_the_features():
+    features, _ = three_clusters()
+    features.requires_grad_()
+    ClusteredSlots(3)(features).square().sum().backward()
+    assert features.grad is not None
+    assert (features.grad.abs().sum(-1) > 0).sum() == 6  # three seeds in each of two samples
+
+
+def test_more_slots_than_positions_are_refused():
+    with pytest.raises(InputError, match="7 slots"):
+        ClusteredSlots(7)(FEATURES)
+
+
+def test_a_kmeans_start_finds_the_clusters_before_any_training():
+    features, labels = three_clusters()
+    corrector = SlotAttention(8, 8, gru=False, kmeans_start=True)
+    _, attention = corrector(features, ClusteredSlots(3)(features))
+    found = attention.argmax(dim=1)
+    for sample in found:
+        assert len({(a, b) for a, b in zip(sample.tolist(), labels.tolist(), strict=True)}) == 3
+
+
+@pytest.mark.parametrize("options", [{"gru": True}, {"gru": False, "slot_dim": 6}])
+def test_a_kmeans_start_needs_equal_widths_and_no_gru(options):
+    with pytest.raises(InputError, match="kmeans_start"):
+        SlotAttention(8, **{"slot_dim": 8, "kmeans_start": True, **options})

@@ -8,10 +8,11 @@ from slot_core.outputs import DecoderOutput, EncoderState, LossOutput, SlotOutpu
 from slot_core.position_embedding import PositionEmbedding
 from slot_core.slot_attention import SlotAttention
 from slot_core.slot_encoder import SlotEncoder
-from slot_core.slot_initializers import GaussianSlots, LearnedSlots
+from slot_core.slot_initializers import ClusteredSlots, GaussianSlots, LearnedSlots
 
 __all__ = [
     "CheckpointError",
+    "ClusteredSlots",
     "ConfigError",
     "DecoderOutput",
     "EncoderState",

@@ -43,9 +43,13 @@ class SlotAttention(nn.Module):
             arXiv 2207.00787, section 3); nothing reaches the first slots.
             "straight_through": as "implicit", and the first slots receive the gradient of the
             last iteration's input (BO-QSA, Jia et al. 2023, arXiv 2210.08990, equation 5).
+        kmeans_start: start as a soft k-means of the features: queries, keys and values are the
+            normalised slots and features themselves and the MLP adds nothing, until training
+            says otherwise. Random projections, as usual, have to find this first. Needs
+            ``feature_dim`` equal to ``slot_dim`` and no GRU.
 
     Raises:
-        InputError: if ``differentiation`` is none of these.
+        InputError: if ``differentiation`` is none of these, or ``kmeans_start`` lacks its needs.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class SlotAttention(nn.Module):
         epsilon: float = 1e-6,
         gru: bool = True,
         differentiation: Differentiation = "unrolled",
+        kmeans_start: bool = False,
     ) -> None:
         super().__init__()
         if differentiation not in get_args(Differentiation):
@@ -77,6 +82,8 @@ class SlotAttention(nn.Module):
         self.to_value = nn.Linear(feature_dim, slot_dim, bias=False)
         self.gru = nn.GRUCell(slot_dim, slot_dim) if gru else None
         self.mlp = _residual_mlp(slot_dim, hidden_dim) if hidden_dim else None
+        if kmeans_start:
+            self._start_as_kmeans()
 
     def forward(
         self,
@@ -126,6 +133,20 @@ class SlotAttention(nn.Module):
         weights = weights / weights.sum(dim=-1, keepdim=True)
         mean = torch.bmm(weights.to(inputs.dtype), inputs.transpose(1, 2))
         return self._update(self.to_value(mean), slots), attention
+
+    def _start_as_kmeans(self) -> None:
+        if self.to_key.in_features != self.slot_dim or self.gru is not None:
+            raise InputError(
+                f"kmeans_start needs feature_dim {self.to_key.in_features} equal to slot_dim "
+                f"{self.slot_dim} and gru=False"
+            )
+        for projection in (self.to_query, self.to_key, self.to_value):
+            nn.init.eye_(projection.weight)
+        if self.mlp is not None:
+            last = self.mlp[-1]
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def _update(
         self, updates: Float[Tensor, "batch slots dim"], slots: Float[Tensor, "batch slots dim"]

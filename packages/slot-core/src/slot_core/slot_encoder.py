@@ -25,7 +25,7 @@ class SlotEncoder(nn.Module):
 
     Args:
         backbone: frames [B 3 H W] to a feature map; has ``feature_dim``.
-        initializer: batch size to the first slots.
+        initializer: features of the first frame to the first slots.
         corrector: features and slots to slots; its ``feature_dim`` is ``projection_dim``.
         projection_dim: width that the backbone's features are projected to, position by
             position (LayerNorm, Linear, ReLU, Linear).
@@ -106,9 +106,6 @@ class SlotEncoder(nn.Module):
         state: EncoderState | None,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor, EncoderState]:
-        if state is None:
-            slots = self.initializer(features.shape[0], generator=generator)
-        else:
-            slots = state.slots
+        slots = self.initializer(features, generator=generator) if state is None else state.slots
         slots, attention = self.corrector(features, slots)
         return slots, attention, EncoderState(slots)

@@ -1,14 +1,18 @@
-"""The first slots of a video: learned queries, or draws from a learned Gaussian.
+"""The first slots of a video: learned queries, draws from a learned Gaussian, or seeds taken from
+the first frame's features.
 
-Both give gradients to their parameters: the Gaussian is reparametrised (mean + spread * noise),
-which several ports of Slot Attention lost.
+Gradients reach the parameters of the first two: the Gaussian is reparametrised (mean + spread *
+noise), which several ports of Slot Attention lost.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from slot_core.errors import InputError
 
 
 class LearnedSlots(nn.Module):
@@ -26,10 +30,12 @@ class LearnedSlots(nn.Module):
         self.slots = nn.Parameter(torch.randn(num_slots, slot_dim) * std)
 
     def forward(
-        self, batch_size: int, generator: torch.Generator | None = None
+        self,
+        features: Float[Tensor, "batch positions feature_dim"],
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch slots dim"]:
-        """First slots for ``batch_size`` samples; nothing is drawn."""
-        return self.slots.expand(batch_size, -1, -1)
+        """The same slots for every sample of the batch; nothing is drawn."""
+        return self.slots.expand(features.shape[0], -1, -1)
 
 
 class GaussianSlots(nn.Module):
@@ -51,16 +57,76 @@ class GaussianSlots(nn.Module):
         self.log_std = nn.Parameter(torch.empty(slot_dim).uniform_(-bound, bound))
 
     def forward(
-        self, batch_size: int, generator: torch.Generator | None = None
+        self,
+        features: Float[Tensor, "batch positions feature_dim"],
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch slots dim"]:
-        """First slots for ``batch_size`` samples, drawn with ``generator``.
+        """First slots for every sample of the batch, drawn with ``generator``.
 
         The noise is drawn on the generator's own device (the parameters' where there is none).
         """
         noise = torch.randn(
-            (batch_size, self.num_slots, self.mean.numel()),
+            (features.shape[0], self.num_slots, self.mean.numel()),
             generator=generator,
             device=generator.device if generator else self.mean.device,
             dtype=self.mean.dtype,
         )
         return self.mean + self.log_std.exp() * noise.to(self.mean.device)
+
+
+class ClusteredSlots(nn.Module):
+    """Seeds spread over the features of the first frame, as in clustering.
+
+    Slot Attention is a soft k-means, and like k-means it stays where its seeds let it: two seeds
+    in one object split it, none in an object merges it with another. So the seeds are features
+    far from one another: the one nearest to the mean, then again and again the one farthest from
+    those taken (Gonzalez 1985). Clustering the features for the first slots is due to Gao et al.
+    2023 (arXiv 2308.11369), who run it to convergence; here the iterations do that. Made for
+    SlotAttention(kmeans_start=True), whose slots live in the space of the features.
+
+    Args:
+        num_slots: how many; it can change after training.
+    """
+
+    def __init__(self, num_slots: int) -> None:
+        super().__init__()
+        self.num_slots = num_slots
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch positions dim"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch slots dim"]:
+        """Normalised features at well-spread positions; nothing is drawn.
+
+        Raises:
+            InputError: if there are fewer positions than slots.
+        """
+        if features.shape[1] < self.num_slots:
+            raise InputError(
+                f"{self.num_slots} slots need as many positions, the frame has {features.shape[1]}"
+            )
+        normalised = F.layer_norm(features, features.shape[-1:])
+        chosen = farthest_points(normalised.detach(), self.num_slots)
+        return normalised.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[-1]))
+
+
+def farthest_points(
+    points: Float[Tensor, "batch positions dim"], count: int
+) -> Int[Tensor, "batch count"]:
+    """Indices of ``count`` points: nearest to the mean, then each farthest from all before."""
+    chosen = _squared_distance(points, points.mean(dim=1)).argmin(dim=1)
+    indices = [chosen]
+    nearest = torch.full(points.shape[:2], torch.inf, device=points.device)
+    for _ in range(count - 1):
+        last = points[torch.arange(len(points), device=points.device), chosen]
+        nearest = torch.minimum(nearest, _squared_distance(points, last))
+        chosen = nearest.argmax(dim=1)
+        indices.append(chosen)
+    return torch.stack(indices, dim=1)
+
+
+def _squared_distance(
+    points: Float[Tensor, "batch positions dim"], point: Float[Tensor, "batch dim"]
+) -> Float[Tensor, "batch positions"]:
+    return (points - point[:, None]).float().square().sum(dim=-1)

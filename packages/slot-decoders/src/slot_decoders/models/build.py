@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from slot_core import GaussianSlots, LearnedSlots, SlotAttention, SlotEncoder
+from slot_core import ClusteredSlots, GaussianSlots, LearnedSlots, SlotAttention, SlotEncoder
 from slot_core.backbones import CNN, ResNet
 from slot_decoders.models.configs import (
     BackboneConfig,
     CNNConfig,
+    GaussianSlotsConfig,
     InitializerConfig,
     LearnedSlotsConfig,
     SlotAutoencoderConfig,
@@ -49,7 +50,9 @@ def build_initializer(config: InitializerConfig, num_slots: int, slot_dim: int) 
     """The first slots of an encoder."""
     if isinstance(config, LearnedSlotsConfig):
         return LearnedSlots(num_slots, slot_dim, std=config.std)
-    return GaussianSlots(num_slots, slot_dim)
+    if isinstance(config, GaussianSlotsConfig):
+        return GaussianSlots(num_slots, slot_dim)
+    return ClusteredSlots(num_slots)
 
 
 def build_decoder(config: SlotAutoencoderConfig) -> SpatialBroadcastDecoder:

@@ -75,7 +75,15 @@ class GaussianSlotsConfig(StrictConfig):
     type: Literal["gaussian"] = "gaussian"
 
 
-InitializerConfig = Annotated[LearnedSlotsConfig | GaussianSlotsConfig, Field(discriminator="type")]
+class ClusteredSlotsConfig(StrictConfig):
+    """slot_core.ClusteredSlots."""
+
+    type: Literal["clustered"] = "clustered"
+
+
+InitializerConfig = Annotated[
+    LearnedSlotsConfig | GaussianSlotsConfig | ClusteredSlotsConfig, Field(discriminator="type")
+]
 
 
 class SlotAttentionConfig(StrictConfig):
@@ -86,6 +94,7 @@ class SlotAttentionConfig(StrictConfig):
     epsilon: float = Field(default=1e-6, ge=0)
     gru: bool = True
     differentiation: Literal["unrolled", "implicit", "straight_through"] = "unrolled"
+    kmeans_start: bool = False
 
 
 class EncoderConfig(StrictConfig):
