@@ -53,8 +53,8 @@ _CARDS = (
     Card(
         name="folder",
         description=(
-            "Your own pictures or folders of frames under ROOT/images, with or without masks "
-            "under ROOT/masks."
+            "Your own pictures or folders of frames under ROOT/images, or video files under "
+            "ROOT/videos, with or without masks under ROOT/masks."
         ),
         splits={"train": None, "validation": None, "test": None, "all": None},
         image_size="of the files; samples are 128x128",

@@ -1,6 +1,7 @@
 """Which frames of a video make a clip. A clip is `num_frames` frames, `stride` apart."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from slot_data.raw_bits import RawBits
 from slot_data.sample import DataError, Sample
@@ -16,14 +17,19 @@ def num_clips(length: int, num_frames: int, stride: int = 1) -> int:
     return max(0, length - (num_frames - 1) * stride)
 
 
+def too_short(video: str, length: int, frames: range) -> str:
+    """The sentence for a clip that a video of `length` frames does not hold."""
+    return (
+        f"{video} has {length} frames; "
+        f"a clip of {len(frames)} frames {frames.step} apart needs {frames[-1] + 1}"
+    )
+
+
 def take_frames(sample: Sample, frames: range) -> Sample:
     """Those frames of a video and their labels. Raises DataError if the video is shorter."""
     length = len(sample["video"])
     if frames[-1] >= length:
-        raise DataError(
-            f"sample {sample['id']!r} has {length} frames; "
-            f"a clip of {len(frames)} frames {frames.step} apart needs {frames[-1] + 1}"
-        )
+        raise DataError(too_short(f"sample {sample['id']!r}", length, frames))
     taken = sample.copy()
     taken["video"] = sample["video"][frames.start : frames.stop : frames.step].contiguous()
     if "labels" in sample:
@@ -34,6 +40,42 @@ def take_frames(sample: Sample, frames: range) -> Sample:
 def first_frames(sample: Sample, num_frames: int, stride: int = 1) -> Sample:
     """The clip at the beginning of a video."""
     return take_frames(sample, clip_frames(0, num_frames, stride))
+
+
+Clips = Literal["first", "every"]
+
+
+@dataclass(frozen=True)
+class ClipChoice:
+    """Which clips of each video are samples: the one at its beginning ("first"), or one for each
+    frame that a clip can begin with ("every"). The fields are options of datasets of files."""
+
+    num_frames: int
+    stride: int
+    clips: Clips
+
+    def __post_init__(self) -> None:
+        if self.clips not in get_args(Clips):
+            raise DataError(f"clips {self.clips!r} is not one of {', '.join(get_args(Clips))}")
+        if self.num_frames < 1 or self.stride < 1:
+            raise DataError(
+                f"num_frames {self.num_frames} and stride {self.stride} must be at least 1"
+            )
+
+    @property
+    def first(self) -> range:
+        return clip_frames(0, self.num_frames, self.stride)
+
+    def of(self, video: str, length: int) -> list[range]:
+        """The frames of each clip of a video of `length` frames. Raises DataError, calling it
+        `video`, if it holds none."""
+        starts = num_clips(length, self.num_frames, self.stride)
+        if not starts:
+            raise DataError(too_short(video, length, self.first))
+        return [
+            clip_frames(start, self.num_frames, self.stride)
+            for start in range(starts if self.clips == "every" else 1)
+        ]
 
 
 @dataclass(frozen=True)

@@ -65,17 +65,26 @@ def read_sample(identity: str, pictures: Sequence[Path], masks: Sequence[Path] |
                 f"frame {path} is {_size(frame)}, but {pictures[0]} of the same video is "
                 f"{_size(frames[0])}"
             )
+    return sample_of(identity, frames, [f"its picture {path}" for path in pictures], masks)
+
+
+def sample_of(
+    identity: str,
+    frames: Sequence[np.ndarray],
+    names: Sequence[str],
+    masks: Sequence[Path] | None,
+) -> Sample:
+    """frames: uint8 [H W 3] of one size; names: what to call each. Raises DataError if a mask
+    cannot be read or differs in size from its frame."""
     sample: Sample = {
         "video": torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2).copy()),
         "id": identity,
     }
     if masks is not None:
         ids = [read_mask(path) for path in masks]
-        for picture, frame, mask, number in zip(pictures, frames, masks, ids, strict=True):
+        for name, frame, mask, number in zip(names, frames, masks, ids, strict=True):
             if number.shape != frame.shape[:2]:
-                raise DataError(
-                    f"mask {mask} is {_size(number)}, but its picture {picture} is {_size(frame)}"
-                )
+                raise DataError(f"mask {mask} is {_size(number)}, but {name} is {_size(frame)}")
         sample["labels"] = torch.from_numpy(np.stack(ids))
     return sample
 

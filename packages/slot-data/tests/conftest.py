@@ -1,0 +1,49 @@
+"""Tiny video files for the tests, without loss where the codec allows it."""
+
+import av
+import numpy as np
+import pytest
+
+LOSSLESS = {  # suffix: codec, pixel format, options
+    ".mp4": ("libx264rgb", "rgb24", {"qp": "0"}),
+    ".mkv": ("ffv1", "bgr0", {}),
+    ".mov": ("png", "rgb24", {}),
+}
+
+
+def _write_video(path, frames, codec=None, key_every=10, options=None):
+    """frames: uint8 [T H W 3]; codec: (name, pixel format, options) if not the lossless one;
+    options: of the container."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name, pixel_format, settings = codec or LOSSLESS[path.suffix]
+    with av.open(str(path), "w", container_options=options or {}) as container:
+        stream = container.add_stream(name, rate=25, options=settings)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pixel_format
+        stream.gop_size = key_every
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            container.mux(stream.encode(picture.reformat(format=pixel_format)))
+        container.mux(stream.encode())
+
+
+def _moving_noise(num_frames, height=32, width=48, seed=0):
+    """uint8 [T H W 3]: still noise, a bright square that moves over it, and below both the frame's
+    number, as a grey of 8 times as much: no two frames are alike, even after loss."""
+    ground = np.random.default_rng(seed).integers(60, size=(height, width, 3), dtype=np.uint8)
+    frames = np.repeat(ground[None], num_frames, axis=0)
+    for number, frame in enumerate(frames):
+        frame[height // 2 :] = number * 8 % 256
+        left = number % (width - 8)
+        frame[4:12, left : left + 8] = 220
+    return frames
+
+
+@pytest.fixture
+def write_video():
+    return _write_video
+
+
+@pytest.fixture
+def moving_noise():
+    return _moving_noise
