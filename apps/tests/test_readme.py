@@ -1,0 +1,125 @@
+"""The README's commands and snippets run, in order, as a reader would type them.
+
+Only what a reader fills in is filled in (folders in capitals), and training is cut to a few
+steps. The two commands at the top are run in full by whoever runs the tests and the quickstart.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import slot_data
+from slot_decoders.models import build_model
+from slot_decoders.models.state_dicts import get_origin
+from support.options import load_options
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = {
+    "train.num_steps": "2",
+    "validation.num_samples": "4",
+    "data.splits.test": "null",
+}
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every command line of the README, without its comment."""
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+
+
+def test_the_two_commands_are_what_ci_and_the_recipes_mean():
+    assert commands()[:2] == ["uv run accelerate launch apps/train.py", "uv run pytest"]
+    assert "uv run pytest\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_every_place_that_the_readme_names_exists():
+    places = re.findall(r"\]\(((?!https?:)[^)#]+)\)", README)
+    assert len(places) >= 8
+    for place in places:
+        assert (ROOT / place).exists(), place
+
+
+@pytest.mark.slow
+def test_every_command_and_snippet_runs(tmp_path):
+    fill_in(tmp_path)
+    run = 0
+    for command in commands():
+        if command == "uv run pytest":
+            continue
+        words = shlex.split(command)
+        assert words[:2] == ["uv", "run"], command
+        call(tmp_path, shortened(words[2:]), command)
+        run += 1
+    assert run >= 10
+    for block in blocks("python"):
+        call(tmp_path, [sys.executable, "-c", block], block)
+    assert (tmp_path / "found" / "overview.png").exists()
+    assert (tmp_path / "scores" / "mine" / "result.json").exists()
+
+
+def fill_in(folder: Path) -> None:
+    """What the README asks its reader to have: pictures, their masks, a dataset, weights."""
+    shapes = slot_data.Shapes(num_samples=10, image_size=64)
+    for index in range(10):
+        sample = shapes[index]
+        pixels = sample["video"][0].permute(1, 2, 0).numpy()
+        labels = sample["labels"][0].numpy().astype(np.uint8)  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        save(pixels, folder / "PICTURES" / "images" / f"{index}.png")
+        save(labels, folder / "TRUTH" / "images" / f"{index}.png")
+    for number in (*range(8), *range(5_000, 5_008), *range(10_000, 10_070)):
+        scene = f"clevrtex_full/{number // 1000}/CLEVRTEX_full_{number:06d}"
+        save(np.full((240, 320, 4), 255, np.uint8), folder / "DATA/clevrtex" / f"{scene}.png")
+        save(np.zeros((240, 320), np.uint8), folder / "DATA/clevrtex" / f"{scene}_flat.png")
+    config = load_options("slot_attention/clevrtex").model
+    names = get_origin("slotdiffusion").state_dict_map(config)
+    torch.save(names.to_theirs(build_model(config).state_dict()), folder / "FILE.pth")
+
+
+def save(pixels: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    if path.name.endswith("_flat.png"):
+        image.putpalette([0, 0, 0, 255, 0, 0])
+    image.save(path)
+
+
+def shortened(words: list[str]) -> list[str]:
+    """The command with our interpreter and absolute scripts, and few steps if it trains."""
+    words = [str(ROOT / word) if word.startswith(("apps/", "tools/")) else word for word in words]
+    if words[0] != "python":
+        words[0] = str(Path(sys.executable).with_name(words[0]))
+    else:
+        words[0] = sys.executable
+    if any(word.endswith("apps/train.py") for word in words):
+        batch = {"train.batch_size": "4"}
+        for key, value in {**SHORT, **batch}.items():
+            words += ["--set", f"{key}={value}"]
+    return words
+
+
+def call(folder: Path, words: list[str], shown: str) -> None:
+    ended = subprocess.run(
+        words,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, f"{shown}\n{ended.stdout}\n{ended.stderr}"
