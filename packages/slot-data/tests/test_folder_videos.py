@@ -73,6 +73,7 @@ def test_loader_workers_read_the_same(tmp_path, write_video, moving_noise):
     dataset = load(tmp_path, num_frames=2, clips="every")
     loader = DataLoader(
         AugmentedDataset(dataset, [], seed=0),
+        sampler=[(0, index) for index in range(7)],
         batch_size=4,
         collate_fn=collate,
         num_workers=1,
