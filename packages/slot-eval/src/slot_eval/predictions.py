@@ -206,7 +206,9 @@ def pillow_open(source: str) -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise EvalError(f"{source}: label PNGs need Pillow: pip install 'slot-eval[png]'") from error
+        raise EvalError(
+            f"{source}: label PNGs need Pillow: pip install 'slot-eval[png]'"
+        ) from error
     return Image.open
 
 
