@@ -1,8 +1,13 @@
-"""The learning rate against SlotDiffusion's tables, and its few fixed points."""
+"""The learning rate against SlotDiffusion's own tables, and at its few fixed points."""
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+
 import pytest
+from safetensors.torch import load_file
 
 from support.schedules import learning_rate_factor
 
@@ -25,3 +30,24 @@ def test_constant_and_linear():
 
 def test_no_warmup_starts_at_the_peak():
     assert learning_rate_factor(0, 10, **{**COSINE, "warmup_fraction": 0.0}) == 1.0
+
+
+@pytest.mark.parametrize("name", ["sa", "sa_ldm", "slate_steve", "vae", "slotformer"])
+def test_every_step_of_the_reference(name):
+    if "SLOT_REFERENCE_DATA" not in os.environ:
+        pytest.skip("needs SLOT_REFERENCE_DATA")
+    folder = Path(os.environ["SLOT_REFERENCE_DATA"], "golden", "schedules")
+    stated = json.loads((folder / "config.json").read_text())["lr_schedules"][name]
+    table = load_file(folder / "outputs.safetensors")[f"lr.{name}"]
+    num_steps = stated["total_steps"]
+    rates = table.reshape(len(table), -1)[:num_steps, -1].tolist()
+    peak = max(rates)
+    options = {
+        "warmup_fraction": stated["warmup_steps"] / num_steps,
+        "final_fraction": stated["min_lr"] / peak,
+    }
+    ours = [
+        peak * learning_rate_factor(step, num_steps, schedule="cosine", **options)
+        for step in range(num_steps)
+    ]
+    assert ours == pytest.approx(rates, rel=1e-9, abs=1e-15)
