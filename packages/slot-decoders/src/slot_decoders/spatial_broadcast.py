@@ -4,6 +4,11 @@ As in Slot Attention (Locatello et al. 2020, section 3.1 and E.3) and SAVi: each
 over a small grid, gets a position embedding, and is decoded on its own to colours and one mask
 logit per pixel. A softmax over the slots turns the logits into masks, and the picture is the sum
 of the slots' pictures weighted by them. The loss is the mean squared error.
+
+One departure in the order of operations, none in the result. The first convolution is linear in
+its input, which is a slot, the same at every place of the grid, plus the embedding of the place,
+the same for every slot. So the two are convolved apart: the embedding once instead of once a
+slot, and a slot by one product per tap of the kernel instead of one per tap and place.
 """
 
 from __future__ import annotations
@@ -95,14 +100,36 @@ class SpatialBroadcastDecoder(nn.Module):
         generator: torch.Generator | None = None,
     ) -> DecoderOutput:
         """The slots' frames, masks and mixed frames; nothing is random, ``generator`` is unused."""
-        grid = slots.flatten(0, 2)[:, :, None, None].expand(-1, -1, *self.broadcast_size)
-        decoded = self.output(self.layers(self.position_embedding(grid)))
+        decoded = self.output(self.layers[1:](self._broadcast(slots.flatten(0, 2))))
         decoded = decoded.unflatten(0, slots.shape[:3])
         components, logits = decoded[:, :, :, :-1], decoded[:, :, :, -1]
         # In single precision at least, so that the masks of a half-precision model sum to 1.
         masks = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=2)
         reconstruction = (components * masks.unsqueeze(3).to(components.dtype)).sum(dim=2)
         return DecoderOutput(reconstruction, masks, components)
+
+    def _broadcast(
+        self, slots: Float[Tensor, "batch dim"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """The first convolution of slots that are repeated over the grid, positions added."""
+        layer = self.layers[0]
+        assert isinstance(layer, nn.ConvTranspose2d)
+        positions = self.position_embedding(
+            slots.new_zeros(1, slots.shape[1], 1, 1).expand(-1, -1, *self.broadcast_size)
+        )
+        placed = layer(positions)
+        # Which taps of the kernel reach a place: all of them inside, fewer at the borders.
+        taps = layer.weight.shape[2] * layer.weight.shape[3]
+        kernels = torch.eye(taps, device=slots.device, dtype=slots.dtype)
+        reach = F.conv_transpose2d(
+            slots.new_ones(1, 1, *self.broadcast_size),
+            kernels.view(1, taps, *layer.weight.shape[2:]),
+            stride=layer.stride,
+            padding=layer.padding,
+            output_padding=layer.output_padding,
+        )
+        responses = (slots @ layer.weight.flatten(1)).view(-1, taps)
+        return (responses @ reach.view(taps, -1)).view(len(slots), *placed.shape[1:]) + placed
 
 
 def _output_layer(before: int, after: int, stride: int) -> nn.Module:
