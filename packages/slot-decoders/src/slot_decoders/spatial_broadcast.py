@@ -114,6 +114,7 @@ class SpatialBroadcastDecoder(nn.Module):
         """The first convolution of slots that are repeated over the grid, positions added."""
         layer = self.layers[0]
         assert isinstance(layer, nn.ConvTranspose2d)
+        assert not isinstance(layer.padding, str)
         positions = self.position_embedding(
             slots.new_zeros(1, slots.shape[1], 1, 1).expand(-1, -1, *self.broadcast_size)
         )
