@@ -135,6 +135,9 @@ def test_the_mask_sources_are_the_attention_and_the_decoder_masks(
     torch.testing.assert_close(model.segment(video, source="decoder"), decoded)
     assert model.default_mask_source == "decoder"
     torch.testing.assert_close(model.segment(video), decoded)
+    model.config = model.config.model_copy(update={"mask_source": "encoder"})
+    assert model.default_mask_source == "encoder"
+    torch.testing.assert_close(model.segment(video), attention)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (24, 40), (7, 5)], ids=str)

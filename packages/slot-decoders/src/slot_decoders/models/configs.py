@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from slot_core import StrictConfig
+from slot_core.protocols import MaskSource
 
 Size = tuple[PositiveInt, PositiveInt]
 
@@ -127,3 +128,4 @@ class SlotAutoencoderConfig(StrictConfig):
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = SpatialBroadcastConfig()
+    mask_source: MaskSource | None = None  # whose masks `segment` gives; as the decoder's papers

@@ -90,8 +90,11 @@ class SlotAutoencoder(HubModel):
 
     @property
     def default_mask_source(self) -> MaskSource:
-        """Whose masks ``segment`` gives unless told otherwise: those that the paper scores."""
-        return self.decoder.default_mask_source
+        """Whose masks ``segment`` gives unless told otherwise.
+
+        The configuration's ``mask_source``, or those that the decoder's papers score.
+        """
+        return self.config.mask_source or self.decoder.default_mask_source
 
     def forward(self, video: Video, *, generator: torch.Generator | None = None) -> LossOutput:
         """The training step: the losses of reconstructing ``video``, float in [0, 1]."""
