@@ -37,6 +37,7 @@ from slot_eval import Results, protocols
 from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run
+from support.diagnostics import diagnose
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
@@ -195,6 +196,8 @@ def main(
             _stop_at_nonfinite(values["loss"], done, folder)
             if norm is not None:
                 values["gradient_norm"] = float(norm)
+            for name, value in diagnose(losses.attention).items():
+                values[name] = _mean(accelerator, value)
             values["learning_rate"] = optimizer.param_groups[0]["lr"]
             rate = throughput.read()
             progress.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.0f} samples/s")

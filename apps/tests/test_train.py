@@ -27,6 +27,10 @@ def test_a_run_leaves_log_pictures_result_and_a_checkpoint_that_loads(tmp_path, 
     assert call(tiny(out)) == 0
     assert [event["step"] for event in events(out, "train")] == list(range(1, 9))
     assert [event["step"] for event in events(out, "validation")] == [4, 8]
+    warning = events(out, "train")[-1]
+    assert 0 < warning["attention_entropy"] <= 1
+    assert 1 <= warning["slots_in_use"] <= 4
+    assert -1 <= warning["partition_similarity"] <= 1
     result = json.loads((out / "test" / "result.json").read_text())
     assert (result["protocol"], result["num_samples"]) == ("slotdiffusion", 24)
     assert set(result["metrics"]) == {"ari", "fg_ari", "miou", "fg_miou", "mbo"}

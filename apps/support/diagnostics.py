@@ -1,0 +1,46 @@
+"""Early warnings: three numbers that tell, long before the scores do, that slots do not bind.
+
+They are read off the encoder's attention, which costs nothing, and are written to the log beside
+the loss. A loss that falls says little: a model whose slots cut every picture into the same
+stripes reconstructs well.
+
+attention_entropy      of a position over the slots, 0 to 1 (log K): at 1 all slots share every
+                       position and none has bound to anything; it should fall early.
+slots_in_use           how many slots own at least a hundredth of the frame, on average; 1 means
+                       that one slot has taken everything.
+partition_similarity   adjusted Rand index between the partitions of two different samples: near 0
+                       where slots follow the content, near 1 where all samples are cut alike.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from slot_eval.functional import ari
+
+SMALLEST_SHARE = 0.01  # of the frame, from which a slot counts as used
+
+
+@torch.no_grad()
+def diagnose(attention: Float[Tensor, "batch time slots positions"]) -> dict[str, Tensor]:
+    """The three warnings, averaged over the batch; the similarity needs two samples.
+
+    Args:
+        attention: softmax over the slots.
+    """
+    attention = attention.float()
+    num_slots = attention.shape[2]
+    entropy = torch.special.entr(attention).sum(dim=2).mean() / max(math.log(num_slots), 1e-9)
+    owner = attention.argmax(dim=2)
+    share = torch.nn.functional.one_hot(owner, num_slots).float().mean(dim=2)
+    used = (share >= SMALLEST_SHARE).sum(dim=-1).float().mean()
+    found = {"attention_entropy": entropy, "slots_in_use": used}
+    if len(owner) > 1:
+        first = owner[:, :1].cpu()  # the first frame of each sample, as one row of positions
+        similarity = ari(first, first.roll(1, dims=0)).mean()
+        found["partition_similarity"] = similarity.to(attention.device, torch.float32)
+    return found

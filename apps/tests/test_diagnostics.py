@@ -1,0 +1,44 @@
+"""The early warnings at their extremes."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from support.diagnostics import diagnose
+
+
+def attention_of(owner: Tensor, num_slots: int) -> Tensor:
+    """Hard attention [B 1 K N] of a slot per position [B N]."""
+    return F.one_hot(owner, num_slots).movedim(-1, 1)[:, None].float()
+
+
+def test_slots_that_bind_to_nothing():
+    found = diagnose(torch.full((2, 1, 4, 50), 0.25))
+    assert found["attention_entropy"] == pytest.approx(1)
+
+
+def test_slots_that_follow_their_own_picture():
+    torch.manual_seed(0)
+    found = diagnose(attention_of(torch.randint(4, (64, 400)), 4))
+    assert found["attention_entropy"] == 0
+    assert found["slots_in_use"] == 4
+    assert abs(found["partition_similarity"]) < 0.01
+
+
+def test_slots_that_cut_every_picture_alike_under_other_names():
+    stripes = torch.arange(40).div(10, rounding_mode="floor")
+    renamed = torch.tensor([2, 3, 0, 1])[stripes]
+    found = diagnose(attention_of(torch.stack([stripes, renamed]), 4))
+    assert found["partition_similarity"] == pytest.approx(1)
+
+
+def test_a_slot_below_a_hundredth_of_the_frame_is_not_in_use():
+    owner = torch.zeros(1, 1000, dtype=torch.long)
+    owner[0, :9] = 1
+    owner[0, 9:19] = 2
+    assert diagnose(attention_of(owner, 5))["slots_in_use"] == 2
+
+
+def test_one_sample_has_no_other_to_resemble():
+    assert "partition_similarity" not in diagnose(attention_of(torch.zeros(1, 9).long(), 2))
