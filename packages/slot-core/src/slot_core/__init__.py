@@ -9,6 +9,12 @@ from slot_core.position_embedding import PositionEmbedding
 from slot_core.slot_attention import SlotAttention
 from slot_core.slot_encoder import SlotEncoder
 from slot_core.slot_initializers import ClusteredSlots, GaussianSlots, LearnedSlots
+from slot_core.slot_predictors import (
+    RecurrentPredictor,
+    RecurrentState,
+    ResidualMLPPredictor,
+    TransformerPredictor,
+)
 
 __all__ = [
     "CheckpointError",
@@ -23,8 +29,12 @@ __all__ = [
     "LossOutput",
     "ModelCard",
     "PositionEmbedding",
+    "RecurrentPredictor",
+    "RecurrentState",
+    "ResidualMLPPredictor",
     "SlotAttention",
     "SlotEncoder",
     "SlotOutput",
     "StrictConfig",
+    "TransformerPredictor",
 ]
