@@ -145,6 +145,12 @@ def test_an_object_may_hide_completely_in_a_video():
     assert hidden > 0
 
 
+def test_speed_leaves_out_the_frames_between():
+    slow, fast = Shapes(num_frames=7)[3], Shapes(num_frames=3, speed=3)[3]
+    assert torch.equal(fast["video"], slow["video"][::3])
+    assert torch.equal(fast["labels"], slow["labels"][::3])
+
+
 def test_splits_and_seeds_share_no_picture():
     pictures = set()
     for split in ("train", "validation", "test"):
@@ -236,6 +242,7 @@ def test_clustering_colours_solves_plain_only(level, low, high):
         ({"num_samples": 0}, "num_samples of shapes is 0"),
         ({"seed": -1}, "seed of shapes is -1"),
         ({"max_objects": 11}, "max_objects of shapes is 11, not an integer from 1 to 10"),
+        ({"speed": 0}, "speed of shapes is 0, not an integer from 1 to 100"),
         ({"min_objects": 7}, "min_objects of shapes is 7, not an integer from 1 to 6"),
     ],
 )

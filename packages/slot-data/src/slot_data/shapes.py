@@ -71,6 +71,8 @@ class Shapes:
         of itself; later it may pass behind another and hide completely.
     level: "plain" or "textured".
     seed: another seed is another dataset.
+    speed: how many steps of motion lie between two frames; the first frame does not depend on it.
+        More of them hide more objects in a clip of the same length.
 
     Raises DataError for values outside these ranges.
     """
@@ -85,6 +87,7 @@ class Shapes:
         seed: int = 0,
         min_objects: int = 3,
         max_objects: int = 6,
+        speed: int = 1,
     ) -> None:
         if split not in SPLITS:
             raise DataError(f"split {split!r} of shapes is not one of {', '.join(SPLITS)}")
@@ -97,9 +100,10 @@ class Shapes:
         _check("seed", seed, 0, KEY_LIMIT - 1)
         _check("max_objects", max_objects, 1, len(HUES))
         _check("min_objects", min_objects, 1, max_objects)
+        _check("speed", speed, 1, 100)
         self.split, self.level, self.seed = split, level, seed
         self.num_samples, self.image_size, self.num_frames = num_samples, image_size, num_frames
-        self.min_objects, self.max_objects = min_objects, max_objects
+        self.min_objects, self.max_objects, self.speed = min_objects, max_objects, speed
         self._split_code = list(SPLITS).index(split) * MAX_SAMPLES
 
     def __len__(self) -> int:
@@ -116,7 +120,7 @@ class Shapes:
             colours, ground, paints = _textured(bits, things, self.image_size)
         tones = np.empty((self.num_frames, self.image_size, self.image_size), np.uint8)
         for time in range(self.num_frames):
-            _draw(tones[time], time, things, ground, paints)
+            _draw(tones[time], time * self.speed, things, ground, paints)
         video = np.empty((self.num_frames, 3, *tones.shape[1:]), np.uint8)
         for channel in range(3):
             np.take(colours[channel], tones, out=video[:, channel], mode="clip")
