@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -157,8 +158,18 @@ class HubModel(nn.Module):
         return commit.commit_url
 
 
-def locate_checkpoint(repo_or_folder: str | Path, revision: str | None = None) -> Path:
+def locate_checkpoint(
+    repo_or_folder: str | Path,
+    revision: str | None = None,
+    *,
+    files: Sequence[str] = (CONFIG, WEIGHTS, CARD),
+) -> Path:
     """The local folder of a checkpoint, downloaded from the Hub if it is not a folder already.
+
+    Args:
+        repo_or_folder: a folder, or a repository id such as ``"org/name"``.
+        revision: branch, tag or commit on the Hub.
+        files: which of the repository's to download, as far as it has them.
 
     Raises:
         CheckpointError: if it is neither a folder nor a repository that can be reached.
@@ -168,9 +179,7 @@ def locate_checkpoint(repo_or_folder: str | Path, revision: str | None = None) -
         return folder
     try:
         return Path(
-            snapshot_download(
-                str(repo_or_folder), revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD]
-            )
+            snapshot_download(str(repo_or_folder), revision=revision, allow_patterns=list(files))
         )
     except HFValidationError:
         raise CheckpointError(f"{repo_or_folder}: there is no such folder") from None
@@ -223,17 +232,25 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: if it is missing or damaged, or a name or shape differs.
     """
+    weights = read_weights(path)
+    check_weights(model, weights, source=str(path))
+    for name, own in model.state_dict(keep_vars=True).items():
+        own.data = own.data.to(weights[name].dtype)
+    model.load_state_dict(weights, strict=True)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file by name.
+
+    Raises:
+        CheckpointError: if it is missing or damaged.
+    """
     try:
-        weights = load_file(path)
+        return load_file(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: the weights file is missing") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is damaged or truncated ({error})") from None
-    check_weights(model, weights, source=str(path))
-    for name, own in [*model.named_parameters(), *model.named_buffers()]:
-        if name in weights:  # a buffer need not be part of a checkpoint
-            own.data = own.data.to(weights[name].dtype)
-    model.load_state_dict(weights, strict=True)
 
 
 def check_weights(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
