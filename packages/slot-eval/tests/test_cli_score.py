@@ -12,6 +12,7 @@ import torch
 
 from slot_eval import protocols
 from slot_eval.cli import main
+from slot_eval.functional import CLIP_METRICS, METRICS
 
 
 @pytest.fixture
@@ -77,7 +78,10 @@ def test_rows_as_csv_and_on_the_screen(cli, files, tmp_path):
     code, shown, _ = cli(*arguments)
     assert code == 0
     line = next(line for line in shown.splitlines() if line.startswith("clip3"))
-    assert line.split()[1:] == [f"{expected['ari'][3]:.4f}", "1.0000", *line.split()[3:4], "-", "-"]
+    assert line.split()[1:] == [
+        "-" if values[3].isnan() else f"{values[3]:.4f}" for values in expected.values()
+    ]
+    assert (line.split()[2], line.split()[5]) == ("1.0000", "-")
 
 
 def test_score_of_label_pngs(cli, tmp_path, draw):
@@ -95,6 +99,40 @@ def test_score_of_label_pngs(cli, tmp_path, draw):
     metrics = json.loads((out / "result.json").read_text())["metrics"]
     for name, values in expected.items():
         assert metrics[name]["mean"] == pytest.approx(values.mean().item(), abs=1e-12)
+
+
+def test_folders_of_label_pngs_are_clips_when_asked(cli, tmp_path, draw):
+    image = pytest.importorskip("PIL.Image")
+    predicted, true = draw(2, 11, 9, 7, agree=0.1)
+    # the truth's names are not padded: frame 2 comes before frame 10
+    for side, labels, name in (("predicted", predicted, "{:06d}"), ("true", true, "mask_{}")):
+        for clip, frames in zip(("a", "deep/b"), labels, strict=True):
+            (tmp_path / side / clip).mkdir(parents=True)
+            for time, frame in enumerate(frames):
+                path = tmp_path / side / clip / f"{name.format(time)}.png"
+                image.fromarray(frame.numpy().astype(np.uint8)).save(path)
+    paths = (tmp_path / "predicted", "--truth", tmp_path / "true", "--clips")
+    code, _, _ = cli("score", *paths, "--out", tmp_path / "out", "--rows")
+    assert code == 0
+    expected = protocols.get("slotdiffusion").score(predicted, true)
+    rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["a", "deep/b"]
+    for name, values in expected.items():
+        assert [row[name] for row in rows] == pytest.approx(values.tolist(), abs=1e-15)
+    assert sum(row["identity_switches"] for row in rows) > 0
+
+    (tmp_path / "true/a/mask_10.png").unlink()
+    code, _, message = cli("score", *paths)
+    assert code == 2
+    assert "sample 'a' is 11 frames of 9x7, in" in message
+    image.fromarray(np.zeros((3, 3), np.uint8)).save(tmp_path / "true/a/mask_10.png")
+    code, _, message = cli("score", *paths)
+    assert code == 2
+    assert "mask_10.png: is 3x3, but mask_0.png of the same clip is 9x7" in message
+    image.fromarray(np.zeros((3, 3), np.uint8)).save(tmp_path / "true/stray.png")
+    code, _, message = cli("score", *paths)
+    assert code == 2
+    assert "stray.png: lies in no folder; a clip is a folder of label PNGs" in message
 
 
 def test_overlap_in_the_truth_is_scored_by_the_protocol(cli, tmp_path, draw):
@@ -200,13 +238,42 @@ def test_compare_puts_results_side_by_side(cli, two_results):
     assert code == 0
     lines = shown.splitlines()
     assert lines[0] == "protocol  slotdiffusion"
-    assert lines[2].split() == [
-        *("model", "data", "samples", "ari", "fg_ari", "miou", "fg_miou", "mbo"),
-    ]
-    assert lines[4].split()[2:] == ["5", "1.0000", "1.0000", "1.0000", "1.0000", "1.0000"]
+    assert lines[2].split() == ["model", "data", "samples", *CLIP_METRICS]
+    assert lines[4].split()[2:] == ["5", *["1.0000"] * 10, "0.0000", "0.0000"]
     mean = json.loads((first / "result.json").read_text())["metrics"]["miou"]["mean"]
     assert lines[3].split()[5] == f"{mean:.4f}"
     assert not math.isclose(mean, 1.0)
+
+
+def test_compare_shows_the_metrics_asked_for(cli, two_results):
+    code, shown, _ = cli("compare", *two_results, "--metric", "mbo", "--metric", "frame_ari")
+    assert code == 0
+    lines = shown.splitlines()
+    assert lines[2].split()[3:] == ["mbo", "frame_ari"]
+    metrics = json.loads((two_results[0] / "result.json").read_text())["metrics"]
+    expected = [f"{metrics[name]['mean']:.4f}" for name in ("mbo", "frame_ari")]
+    assert lines[3].split()[3:] == expected
+    code, _, message = cli("compare", *two_results, "--metric", "mota")
+    assert code == 2
+    assert "no result has the metric mota; they have ari, fg_ari," in message
+
+
+def test_pictures_and_clips_side_by_side(cli, tmp_path, draw):
+    predicted, true = draw(2, 3, 6, 6)
+    for name, cut in (("clips", slice(None)), ("pictures", slice(1))):
+        for side, labels in (("p", predicted), ("t", true)):
+            ids = np.array(["a", "b"])
+            np.savez(tmp_path / f"{name}.{side}.npz", ids=ids, labels=labels[:, cut].numpy())
+        files = (tmp_path / f"{name}.p.npz", "--truth", tmp_path / f"{name}.t.npz")
+        cli("score", *files, "--out", tmp_path / name)
+    code, shown, _ = cli("compare", tmp_path / "clips", tmp_path / "pictures")
+    assert code == 0
+    clips, pictures = (line.split()[3:] for line in shown.splitlines()[3:])
+    assert "-" not in clips
+    assert pictures[5:] == ["-"] * 7
+    assert list(json.loads((tmp_path / "pictures/result.json").read_text())["metrics"]) == [
+        *METRICS
+    ]
 
 
 def test_compare_never_mixes_protocols_in_a_column(cli, two_results):
@@ -221,12 +288,10 @@ def test_compare_never_mixes_protocols_in_a_column(cli, two_results):
     assert code == 0
     head, one, two = (line.split() for line in shown.replace(" (", "(").splitlines())
     assert head[3:] == [
-        f"{metric}({name})"
-        for name in ("slotdiffusion", "other")
-        for metric in ("ari", "fg_ari", "miou", "fg_miou", "mbo")
+        f"{metric}({name})" for name in ("slotdiffusion", "other") for metric in CLIP_METRICS
     ]
-    assert one[8:] == two[3:8] == ["-"] * 5
-    assert two[8:] == ["1.0000"] * 5
+    assert one[15:] == two[3:15] == ["-"] * 12
+    assert two[15:25] == ["1.0000"] * 10
 
 
 def test_compare_sees_a_changed_switch_under_the_same_name(cli, two_results):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from slot_eval import protocols
-from slot_eval.functional import segmentation_metrics
+from slot_eval.functional import clip_metrics, segmentation_metrics
 
 DATA = Path(__file__).parent / "data"
 OURS = {"ari": "ari", "fari": "fg_ari", "miou": "miou", "fmiou": "fg_miou", "mbo": "mbo"}
@@ -123,3 +123,36 @@ def test_defaults_and_switches_against_other_codebases(
         torch.testing.assert_close(found, expected, rtol=0, atol=tolerance, equal_nan=True)
         compared += len(found)
     assert compared >= 20
+
+
+@pytest.mark.parametrize(
+    ("repository", "name", "metric", "options", "tolerance"),
+    [
+        ("sklearn", "ari.frames", "frame_ari", {}, 1e-12),
+        ("sklearn", "ari_fg.frames", "frame_fg_ari", {}, 1e-12),
+        ("savi", "ari_nobg.frames", "frame_fg_ari", {}, 1e-6),
+        ("videosaur", "image_ari", "frame_ari", {}, 1e-12),
+        ("videosaur", "image_ari.ignore_background", "frame_fg_ari", {}, 1e-12),
+        ("videosaur", "image_mbo", "frame_mbo", {"mbo_background": True}, 1e-12),
+        ("videosaur", "image_mbo.ignore_background", "frame_mbo", {}, 1e-12),
+        ("videosaur", "image_iou_hungarian", "frame_miou", {}, 1e-12),
+        ("videosaur", "image_iou_hungarian.ignore_background", "frame_fg_miou", {}, 1e-12),
+        ("oclf", "miou_fg.frames", "frame_fg_miou", {"empty_iou": "zero"}, 1e-7),
+        ("oclf", "mbo_fg.frames", "frame_mbo", {"empty_iou": "zero"}, 1e-7),
+    ],
+)
+def test_frames_of_clips_against_other_codebases(repository, name, metric, options, tolerance):
+    """Codebases that score videos frame by frame average over a clip's frames as we do."""
+    witness = json.loads(reference("metrics_peers", f"{repository}.json").read_text())
+    pytest.importorskip("safetensors")
+    cases, masks = all_masks()
+    compared = 0
+    for key, values in witness["metrics"][name]["values"].items():
+        if key not in cases or len(cases[key]["shape"]) != 4 or "errors" in values:
+            continue
+        predicted, true = clip(masks[f"{key}.pred"]), clip(masks[f"{key}.gt"])
+        found = clip_metrics(predicted, true, **options)[metric]
+        expected = numbers(values["per_sample"])
+        torch.testing.assert_close(found, expected, rtol=0, atol=tolerance, equal_nan=True)
+        compared += len(found)
+    assert compared >= 4

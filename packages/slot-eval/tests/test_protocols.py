@@ -8,6 +8,7 @@ import torch
 
 from slot_eval import protocols
 from slot_eval.errors import EvalError
+from slot_eval.functional import identity_switches
 
 PROTOCOL = protocols.get("slotdiffusion")
 
@@ -65,3 +66,28 @@ def test_no_overlap_pixel_changes_nothing(draw):
     with_map = PROTOCOL.score(predicted, true, torch.zeros_like(true, dtype=torch.bool))
     for name in PROTOCOL.metrics:
         assert torch.equal(plain[name], with_map[name])
+
+
+def test_clips_of_several_frames_are_also_scored_frame_by_frame(draw):
+    predicted, true = draw(3, 2, 8, 8)
+    true[:, 1] = true[:, 1].where(true[:, 1] != 2, 0)  # out of sight in the second frame
+    scores = PROTOCOL.score(predicted, true)
+    assert tuple(scores) == PROTOCOL.clip_metrics
+    assert PROTOCOL.clip_metrics[:5] == PROTOCOL.metrics
+    frames = [PROTOCOL.score(predicted[:, t : t + 1], true[:, t : t + 1]) for t in (0, 1)]
+    assert all(tuple(one) == PROTOCOL.metrics for one in frames)
+    for name in ("ari", "fg_ari"):
+        mean = torch.stack([one[name] for one in frames]).mean(0)
+        torch.testing.assert_close(scores[f"frame_{name}"], mean, rtol=0, atol=1e-15)
+    # as a picture, the second frame would count 0 for the label that it lacks
+    as_pictures = torch.stack([one["mbo"] for one in frames]).mean(0)
+    assert (scores["frame_mbo"] > as_pictures).all()
+    assert torch.equal(scores["identity_switches"], identity_switches(predicted, true))
+
+
+def test_frames_are_scored_without_their_overlaps():
+    true = torch.tensor([[[[1, 1]], [[1, 1]]]])
+    predicted = torch.tensor([[[[0, 0]], [[1, 1]]]])
+    assert PROTOCOL.score(predicted, true)["identity_switches"].item() == 1
+    overlap = torch.tensor([[[[True, True]], [[False, False]]]])
+    assert PROTOCOL.score(predicted, true, overlap)["identity_switches"].item() == 0

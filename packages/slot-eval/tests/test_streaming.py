@@ -13,11 +13,21 @@ from slot_eval.errors import EvalError
 from slot_eval.streaming import Results
 
 CLASSES = {
-    "ari": streaming.ARI,
-    "fg_ari": streaming.FGARI,
-    "miou": streaming.MIoU,
-    "fg_miou": streaming.FGMIoU,
-    "mbo": streaming.MBO,
+    "video_ari": streaming.ARI,
+    "video_fg_ari": streaming.FGARI,
+    "video_miou": streaming.MIoU,
+    "video_fg_miou": streaming.FGMIoU,
+    "video_mbo": streaming.MBO,
+    "frame_fg_ari": lambda: streaming.PerFrame(streaming.FGARI()),
+    "frame_mbo": lambda: streaming.PerFrame(streaming.MBO()),
+    "identity_switches": streaming.IdentitySwitches,
+    "identity_switch_rate": streaming.IdentitySwitchRate,
+}
+UNDEFINED_WITHOUT_FOREGROUND = {
+    "video_fg_miou",
+    "video_mbo",
+    "frame_mbo",
+    "identity_switch_rate",
 }
 
 
@@ -43,7 +53,7 @@ def results_of(clips, batch_size, picked=None):
 @pytest.mark.parametrize("name", CLASSES)
 def test_class_streams_the_function_of_its_name(clips, name):
     _, predicted, true = clips
-    expected = getattr(functional, f"video_{name}")(predicted, true)
+    expected = getattr(functional, name)(predicted, true)
     metric = CLASSES[name]()
     first = metric.update(predicted[:7], true[:7])
     torch.testing.assert_close(first, expected[:7], rtol=0, atol=0, equal_nan=True)
@@ -51,7 +61,7 @@ def test_class_streams_the_function_of_its_name(clips, name):
     other.update(predicted[7:], true[7:])
     metric.merge(other)
     assert metric.compute() == pytest.approx(expected.nanmean().item(), abs=1e-15)
-    assert metric.num_undefined == (name in ("fg_miou", "mbo"))
+    assert metric.num_undefined == (name in UNDEFINED_WITHOUT_FOREGROUND)
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -71,6 +81,9 @@ def test_class_takes_the_options_of_its_function():
     metric = streaming.MBO(empty="zero")
     metric.update(background, background)
     assert metric.compute() == 0.0
+    per_frame = streaming.PerFrame(streaming.FGARI(empty="zero"))
+    per_frame.update(background[:, None], background[:, None])
+    assert per_frame.compute() == 0.0
     assert math.isnan(streaming.FGARI(empty="nan").compute())
 
 
@@ -92,11 +105,37 @@ def test_summary_counts_what_is_undefined(clips):
         "miou": (23, 0),
         "fg_miou": (22, 1),
         "mbo": (22, 1),
+        "frame_ari": (23, 0),
+        "frame_fg_ari": (23, 0),
+        "frame_miou": (23, 0),
+        "frame_fg_miou": (22, 1),
+        "frame_mbo": (22, 1),
+        "identity_switches": (23, 0),
+        "identity_switch_rate": (22, 1),
     }
     _, predicted, true = clips
     assert summary["mbo"]["mean"] == pytest.approx(
         functional.video_mbo(predicted, true).nanmean().item(), abs=1e-8
     )
+
+
+def test_pictures_have_the_five_scores_and_share_them_with_clips(clips):
+    ids, predicted, true = clips
+    pictures = Results(protocols.get("slotdiffusion"))
+    pictures.update(["picture"], predicted[:1, :1], true[:1, :1])
+    assert list(pictures.rows[0]) == ["id", *functional.METRICS]
+    assert list(pictures.summary()) == list(functional.METRICS)
+
+    mixed = results_of(clips, 23)
+    mixed.extend(pictures.rows)
+    summary = mixed.summary()
+    assert (summary["ari"]["n"], summary["frame_ari"]["n"]) == (24, 23)
+    alone = results_of(clips, 23).summary()
+    assert summary["frame_ari"] == alone["frame_ari"]
+    assert summary["ari"]["mean"] == pytest.approx(
+        (23 * alone["ari"]["mean"] + pictures.rows[0]["ari"]) / 24, abs=1e-15
+    )
+    assert [row["id"] for row in mixed.rows] == sorted([*ids, "picture"])
 
 
 def test_processes_with_padded_shares_merge_to_the_whole(clips):
@@ -144,6 +183,10 @@ def test_wrong_rows_and_ids_are_refused(clips):
         results.update(ids[:2], predicted[:3], true[:3])
     with pytest.raises(EvalError, match="a row has the keys ari, id; slotdiffusion expects"):
         results.extend([{"id": "a", "ari": 1.0}])
+    row = results_of(clips, 23).rows[0]
+    del row["identity_switches"]
+    with pytest.raises(EvalError, match=r"and of a clip all of ari, .*, identity_switch_rate$"):
+        results.extend([row])
 
 
 def test_no_sample_at_all_is_undefined_and_not_zero():

@@ -64,6 +64,9 @@ def score(
     split: Split = "test",
     option: Options = None,
     limit: Limit = None,
+    clips: Annotated[
+        bool, typer.Option("--clips", help="Each folder of label PNGs is a clip, not pictures.")
+    ] = False,
     protocol: Protocol = "slotdiffusion",
     out: Out = None,
     rows: Rows = False,
@@ -76,7 +79,7 @@ def score(
         raise EvalError("--option and --limit belong to --data, not to --truth")
     results = Results(protocols.get(protocol))
     check_out(out, rows, rows_format)
-    labels = open_labels(predictions)
+    labels = open_labels(predictions, clips=clips)
     settings: dict[str, Any] = {"command": "score"}
     if data is not None:
         options = parse_options(option)
@@ -85,7 +88,7 @@ def score(
         settings |= {"split": split, "options": options, "limit": limit}
         name = f"{data}/{split}"
     else:
-        true = open_labels(truth or "")
+        true = open_labels(truth or "", clips=clips)
         check_same_ids(labels, true)
         score_predictions(labels, samples_of_file(true), true.source, results)
         name = true.source
@@ -153,9 +156,12 @@ def compare(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Show different protocols, in separate columns.")
     ] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Show this metric only; repeatable.")
+    ] = None,
 ) -> None:
     """Show results side by side."""
-    typer.echo(compare_table([read_result(path) for path in results], mixed))
+    typer.echo(compare_table([read_result(path) for path in results], mixed, metric or ()))
 
 
 def finish(

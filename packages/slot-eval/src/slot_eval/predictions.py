@@ -6,10 +6,12 @@ Two forms, for either side:
   pictures); the truth may add ``overlap`` (bool, shaped as ``labels``), true where several
   annotated objects lie on top of one another. Never unpickled.
 * a folder of label PNGs, grey or palette, 8 or 16 bit, one picture each: ``<id>.png``, where the
-  id may hold slashes (folders). Needs Pillow. Clips go into an ``.npz``, as separate files would
-  not say which frames are one point set.
+  id may hold slashes (folders). Needs Pillow. Separate files do not say which of them are frames
+  of one clip; with ``clips`` each folder is one, ``<id>/*.png``, its PNGs in the order of their
+  names (2 before 10).
 """
 
+import re
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -43,11 +45,14 @@ class Labels(ABC):
         return None
 
 
-def open_labels(path: str | Path) -> Labels:
-    """Open an ``.npz`` file or a folder of label PNGs; raises EvalError on anything else."""
+def open_labels(path: str | Path, *, clips: bool = False) -> Labels:
+    """Open an ``.npz`` file or a folder of label PNGs; raises EvalError on anything else.
+
+    ``clips`` takes each folder of PNGs as one clip; an ``.npz`` says by itself what it holds.
+    """
     path = Path(path)
     if path.is_dir():
-        return PngLabels(path)
+        return PngLabels(path, clips=clips)
     if not path.exists():
         raise EvalError(f"{path}: there is no such file or folder")
     if path.suffix != ".npz":
@@ -105,22 +110,36 @@ class NpzLabels(Labels):
 
 
 class PngLabels(Labels):
-    """The label PNGs under a folder; a picture is read when it is asked for."""
+    """The label PNGs under a folder, as pictures or as clips; read when they are asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, clips: bool = False) -> None:
         self.source = str(folder)
         self._open = pillow_open(self.source)
-        self._paths = {
-            path.relative_to(folder).with_suffix("").as_posix(): path
-            for path in sorted(folder.rglob("*.png"))
-        }
+        self._paths: dict[str, list[Path]] = {}
+        for path in sorted(folder.rglob("*.png"), key=natural):
+            inside = path.relative_to(folder)
+            if clips and inside.parent == Path():
+                raise EvalError(f"{path}: lies in no folder; a clip is a folder of label PNGs")
+            name = (inside.parent if clips else inside.with_suffix("")).as_posix()
+            self._paths.setdefault(name, []).append(path)
         if not self._paths:
             raise EvalError(f"{folder}: holds no .png file")
-        self.ids = tuple(self._paths)
+        self.ids = tuple(sorted(self._paths))
 
     def load(self, name: str) -> Integer[Tensor, "time height width"]:
-        """The labels of one picture, as a clip of one frame."""
-        path = self._paths[name]
+        """The labels of one clip, or of one picture as a clip of one frame."""
+        paths = self._paths[name]
+        frames = [self._read(path) for path in paths]
+        for path, frame in zip(paths, frames, strict=True):
+            if frame.shape != frames[0].shape:
+                height, width = frame.shape
+                raise EvalError(
+                    f"{path}: is {height}x{width}, but {paths[0].name} of the same clip is "
+                    f"{frames[0].shape[0]}x{frames[0].shape[1]}"
+                )
+        return torch.from_numpy(torch_integers(np.stack(frames)))
+
+    def _read(self, path: Path) -> np.ndarray:
         try:
             with self._open(path) as image:
                 mode, array = image.mode, np.array(image)
@@ -128,7 +147,12 @@ class PngLabels(Labels):
             raise EvalError(f"{path}: cannot be read as a PNG: {error}") from error
         if mode not in LABEL_MODES:
             raise EvalError(f"{path}: a label PNG is grey or palette, this one has mode {mode}")
-        return torch.from_numpy(torch_integers(array))[None]
+        return array
+
+
+def natural(path: Path) -> list[str | int]:
+    """A key that sorts paths as people number them: 2 before 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", str(path))]
 
 
 def check_same_ids(predictions: Labels, truth: Labels) -> None:

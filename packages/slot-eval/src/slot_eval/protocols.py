@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from slot_eval.errors import EvalError
-from slot_eval.functional import METRICS, segmentation_metrics
+from slot_eval.functional import CLIP_METRICS, METRICS, clip_metrics, segmentation_metrics
 from slot_eval.functional.ari import Empty
 from slot_eval.functional.contingency import countable
 from slot_eval.functional.iou import AbsentIds
@@ -28,7 +28,11 @@ from slot_eval.functional.iou import AbsentIds
 class Protocol:
     """One way to score segmentations; every field but the first two is a switch.
 
-    A clip is one sample: all its frames are one point set, so ids must hold still through time.
+    A clip is one sample. The five scores take all its frames as one point set, so ids must hold
+    still through time. Of clips of more than one frame ``score`` also gives the five for single
+    frames (``frame_*``, means over the clip's frames) and the identity switches. The switches hold
+    for single frames too, except ``absent_ids``: an object out of sight is no error, so a frame
+    is judged by the objects that are in it.
     """
 
     id: str
@@ -51,8 +55,13 @@ class Protocol:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names that ``score`` returns."""
+        """The names that ``score`` returns for pictures, and clips of one frame."""
         return METRICS
+
+    @property
+    def clip_metrics(self) -> tuple[str, ...]:
+        """The names that ``score`` returns for longer clips; they begin with ``metrics``."""
+        return CLIP_METRICS
 
     def score(
         self,
@@ -67,7 +76,8 @@ class Protocol:
         """
         if overlap is not None:
             predicted, true = overlap_as_new_segment(predicted, true, overlap)
-        return segmentation_metrics(
+        score = clip_metrics if true.shape[1] > 1 else segmentation_metrics
+        return score(
             predicted,
             true,
             empty_ari=self.empty_ari,

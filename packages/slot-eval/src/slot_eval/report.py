@@ -79,13 +79,18 @@ def rows_as_jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
 def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """A header and one line per sample; an undefined value is empty."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["id"], lineterminator="\n")
+    writer = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows(without_nan(row) for row in rows)
     return text.getvalue()
 
 
 ROW_WRITERS = {"jsonl": rows_as_jsonl, "csv": rows_as_csv}
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The id and all metrics of the rows: those of clips have more than those of pictures."""
+    return list(dict.fromkeys(["id", *(key for row in rows for key in row)]))
 
 
 def without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,23 +131,33 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """One line per sample."""
     if not rows:
         return ""
-    lines = [[row["id"], *(decimal(v) for k, v in row.items() if k != "id")] for row in rows]
-    return aligned([list(rows[0]), *lines])
+    head = columns_of(rows)
+    lines = [[row["id"], *(decimal(row.get(key)) for key in head[1:])] for row in rows]
+    return aligned([head, *lines])
 
 
-def compare_table(results: Sequence[Mapping[str, Any]], mixed: bool) -> str:
+def compare_table(
+    results: Sequence[Mapping[str, Any]], mixed: bool, chosen: Sequence[str] = ()
+) -> str:
     """Results line by line, metrics side by side; protocols never share a column.
 
+    ``chosen`` names the metrics to show, in this order; all where it is empty.
+
     Raises EvalError when the protocols differ (by name or by any switch), unless ``mixed`` asks
-    for columns of their own.
+    for columns of their own, and when no result has a chosen metric.
     """
+    known = metrics_of(results)
+    if unknown := [metric for metric in chosen if metric not in known]:
+        raise EvalError(f"no result has the metric {unknown[0]}; they have {', '.join(known)}")
     groups = by_protocol(results)
     if len(groups) > 1 and not mixed:
         raise EvalError(
             f"the results follow {len(groups)} different protocols ({'; '.join(groups)}), so their "
             "numbers do not compare; --mixed shows them in separate columns"
         )
-    columns = [(name, metric) for name, group in groups.items() for metric in metrics_of(group)]
+    columns = [
+        (name, metric) for name, group in groups.items() for metric in (chosen or metrics_of(group))
+    ]
     heads = [metric if len(groups) == 1 else f"{metric} ({name})" for name, metric in columns]
     lines = [["model", "data", "samples", *heads]]
     for result in results:

@@ -4,8 +4,9 @@ A mean of batch means depends on how the data set was cut into batches. Here eve
 once: values are summed with ``math.fsum``, which rounds once, so the result is bitwise the same
 for every batch size, order and number of processes.
 
-``ARI``, ``FGARI``, ``MIoU``, ``FGMIoU``, ``MBO`` stream one function each of ``slot_eval.
-functional``. ``Results`` streams a whole protocol with one row per sample id.
+``ARI``, ``FGARI``, ``MIoU``, ``FGMIoU``, ``MBO``, ``IdentitySwitches`` and ``IdentitySwitchRate``
+stream one function each of ``slot_eval.functional``; ``PerFrame`` makes one that scores single
+frames of another. ``Results`` streams a whole protocol with one row per sample id.
 """
 
 import math
@@ -18,8 +19,15 @@ from torch import Tensor
 
 from slot_eval.errors import EvalError
 from slot_eval.functional.ari import Empty, ari_of, fg_ari_of
-from slot_eval.functional.contingency import Contingency, contingency
+from slot_eval.functional.contingency import (
+    ClipContingency,
+    Contingency,
+    clip_contingency,
+    contingency,
+)
+from slot_eval.functional.frames import mean_over_frames
 from slot_eval.functional.iou import AbsentIds, fg_miou_of, mbo_of, miou_of
+from slot_eval.functional.tracking import identity_switch_rate_of, identity_switches_of
 from slot_eval.protocols import Protocol
 
 
@@ -36,15 +44,19 @@ class StreamingMetric:
     ``merge`` their metrics.
     """
 
-    def __init__(self, score: Callable[[Contingency], Tensor]) -> None:
-        self.score = score
+    def __init__(
+        self,
+        score: Callable[..., Tensor],
+        tables: Callable[..., Contingency | ClipContingency] = contingency,
+    ) -> None:
+        self.score, self.tables = score, tables
         self.values: list[float] = []
 
     def update(
         self, predicted: Integer[Tensor, "batch *space"], true: Integer[Tensor, "batch *space"]
     ) -> Float64[Tensor, " batch"]:
         """Score a batch, keep its values and return them."""
-        values = self.score(contingency(predicted, true))
+        values = self.score(self.tables(predicted, true))
         self.values.extend(values.tolist())
         return values
 
@@ -110,6 +122,34 @@ class MBO(StreamingMetric):
         )
 
 
+class PerFrame(StreamingMetric):
+    """Streaming ``functional.frame_*`` of clips: ``PerFrame(FGARI(empty="nan"))``."""
+
+    def __init__(self, metric: ARI | FGARI | MIoU | FGMIoU | MBO) -> None:
+        super().__init__(partial(mean_score_of_frames, metric.score), clip_contingency)
+
+
+class IdentitySwitches(StreamingMetric):
+    """Streaming ``functional.identity_switches`` of clips."""
+
+    def __init__(self) -> None:
+        super().__init__(identity_switches_of, clip_contingency)
+
+
+class IdentitySwitchRate(StreamingMetric):
+    """Streaming ``functional.identity_switch_rate`` of clips."""
+
+    def __init__(self) -> None:
+        super().__init__(identity_switch_rate_of, clip_contingency)
+
+
+def mean_score_of_frames(
+    score: Callable[[Contingency], Tensor], tables: ClipContingency
+) -> Float64[Tensor, " batch"]:
+    """Each clip's mean over its frames of what ``score`` says of them."""
+    return mean_over_frames(score(tables.frames), tables)
+
+
 class Results:
     """The scores of a data set under one protocol, one row per sample id.
 
@@ -117,6 +157,9 @@ class Results:
     sample that was scored twice (samplers pad the last round with repeats) counts once; if the
     two rows differ, as they may by rounding in another batch, the smaller one stays, so that the
     order of arrival never matters.
+
+    Rows of clips of more than one frame have more metrics than those of pictures, see
+    ``Protocol``; each metric is averaged over the samples that have it.
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -142,12 +185,13 @@ class Results:
 
     def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows that another process, or an earlier run, computed under the same protocol."""
-        expected = {"id", *self.protocol.metrics}
+        of_picture = {"id", *self.protocol.metrics}
         for row in rows:
-            if set(row) != expected:
+            if set(row) not in (of_picture, {"id", *self.protocol.clip_metrics}):
                 raise EvalError(
-                    f"a row has the keys {', '.join(sorted(row))}; "
-                    f"{self.protocol.id} expects {', '.join(sorted(expected))}"
+                    f"a row has the keys {', '.join(sorted(row))}; {self.protocol.id} expects "
+                    f"{', '.join(sorted(of_picture))}, and of a clip all of "
+                    f"{', '.join(self.protocol.clip_metrics)}"
                 )
             kept = self._rows.get(row["id"])
             if kept is None or self._order(row) < self._order(kept):
@@ -159,11 +203,16 @@ class Results:
         return [dict(self._rows[name]) for name in sorted(self._rows)]
 
     def summary(self) -> dict[str, dict[str, float | int]]:
-        """Per metric: ``mean`` over the ``n`` samples where it is defined; ``undefined`` others."""
+        """Per metric: ``mean`` over the ``n`` samples where it is defined; ``undefined`` others.
+
+        The metrics of pictures, and those of clips where there is one.
+        """
         summary: dict[str, dict[str, float | int]] = {}
-        for name in self.protocol.metrics:
-            mean, n = mean_of_defined(row[name] for row in self._rows.values())
-            summary[name] = {"mean": mean, "n": n, "undefined": len(self._rows) - n}
+        for name in self.protocol.clip_metrics:
+            values = [row[name] for row in self._rows.values() if name in row]
+            if values or name in self.protocol.metrics:
+                mean, n = mean_of_defined(values)
+                summary[name] = {"mean": mean, "n": n, "undefined": len(values) - n}
         return summary
 
     def __len__(self) -> int:
@@ -171,5 +220,5 @@ class Results:
 
     def _order(self, row: Mapping[str, Any]) -> tuple[float, ...]:
         # NaN compares false with everything, which would let the order of arrival decide
-        values = (row[name] for name in self.protocol.metrics)
+        values = (row[name] for name in self.protocol.clip_metrics if name in row)
         return tuple(-math.inf if math.isnan(value) else value for value in values)

@@ -1,6 +1,17 @@
-"""Segmentation metrics as pure functions of integer labels: (predicted, true) -> float64 [B]."""
+"""Segmentation metrics as pure functions of integer labels: (predicted, true) -> float64 [B].
+
+``ari`` and its like take pictures [B H W]; of clips [B T H W], ``video_*`` score all frames as one
+point set, ``frame_*`` average over single frames, and ``identity_switches`` follows the objects.
+"""
 
 from slot_eval.functional.ari import ari, fg_ari, video_ari, video_fg_ari
+from slot_eval.functional.frames import (
+    frame_ari,
+    frame_fg_ari,
+    frame_fg_miou,
+    frame_mbo,
+    frame_miou,
+)
 from slot_eval.functional.iou import (
     fg_miou,
     mbo,
@@ -9,13 +20,28 @@ from slot_eval.functional.iou import (
     video_mbo,
     video_miou,
 )
-from slot_eval.functional.segmentation import METRICS, segmentation_metrics
+from slot_eval.functional.segmentation import (
+    CLIP_METRICS,
+    METRICS,
+    clip_metrics,
+    segmentation_metrics,
+)
+from slot_eval.functional.tracking import identity_switch_rate, identity_switches
 
 __all__ = [
+    "CLIP_METRICS",
     "METRICS",
     "ari",
+    "clip_metrics",
     "fg_ari",
     "fg_miou",
+    "frame_ari",
+    "frame_fg_ari",
+    "frame_fg_miou",
+    "frame_mbo",
+    "frame_miou",
+    "identity_switch_rate",
+    "identity_switches",
     "mbo",
     "miou",
     "segmentation_metrics",

@@ -9,6 +9,9 @@ it is built in the smallest integer type that holds it, and on a CPU in blocks o
 stay in the cache. And labels that would make a wide, nearly empty table (ids packed from colours,
 ids unique over a data set) are first renumbered within each sample, so memory follows the number
 of segments and not the size of the ids.
+
+A clip has one table per frame, with the same rows and columns in all of them. Their sum is the
+table of the whole clip, and one after the other they say how a segment is followed through time.
 """
 
 from dataclasses import dataclass
@@ -42,6 +45,30 @@ class Contingency:
     true_ids: Int64[Tensor, "batch true"]
 
 
+@dataclass(frozen=True)
+class ClipContingency:
+    """Joint pixel counts of every frame of a batch of clips, on the CPU.
+
+    ``counts[b, t]`` is the table of frame t of clip b; a row or a column is the same segment in
+    all frames of the clip. ``true_ids`` as in ``Contingency``.
+    """
+
+    counts: Int64[Tensor, "batch time true predicted"]
+    true_ids: Int64[Tensor, "batch true"]
+
+    @property
+    def whole(self) -> Contingency:
+        """The clips with all their frames as one point set."""
+        return Contingency(self.counts.sum(1), self.true_ids)
+
+    @property
+    def frames(self) -> Contingency:
+        """Every frame as a sample of its own, those of one clip next to one another."""
+        return Contingency(
+            self.counts.flatten(0, 1), self.true_ids.repeat_interleave(self.counts.shape[1], dim=0)
+        )
+
+
 def contingency(
     predicted: Integer[Tensor, "batch *space"], true: Integer[Tensor, "batch *space"]
 ) -> Contingency:
@@ -51,22 +78,32 @@ def contingency(
     set. Raises EvalError when the shapes differ, a label is negative or not an integer.
     """
     check_labels(predicted, true)
-    predicted, true = countable(predicted).flatten(1), countable(true).flatten(1)
-    batch = true.shape[0]
+    return clip_contingency(predicted.flatten(1)[:, None], true.flatten(1)[:, None]).whole
+
+
+def clip_contingency(
+    predicted: Integer[Tensor, "batch time *space"], true: Integer[Tensor, "batch time *space"]
+) -> ClipContingency:
+    """``contingency`` of each frame, in one numbering per clip. Raises EvalError as it."""
+    check_labels(predicted, true)
+    predicted, true = countable(predicted).flatten(2), countable(true).flatten(2)
+    batch, time, _ = true.shape
     if true.numel() == 0:
-        return Contingency(
-            torch.zeros(batch, 1, 1, dtype=torch.int64), torch.zeros(batch, 1).long()
+        return ClipContingency(
+            torch.zeros(batch, time, 1, 1, dtype=torch.int64), torch.zeros(batch, 1).long()
         )
     predicted_width, true_width = width(predicted, "predicted"), width(true, "true")
 
     limit = max(SMALL_TABLE, true.numel())
     true_ids = torch.arange(true_width).expand(batch, true_width) if true_width <= limit else None
-    if true_ids is None or batch * true_width * predicted_width > limit:
+    if true_ids is None or batch * time * true_width * predicted_width > limit:
         true, true_ids = renumber(true)
         predicted, predicted_ids = renumber(predicted)
         true_width, predicted_width = true_ids.shape[1], predicted_ids.shape[1]
-    counts = joint_histogram(predicted, true, predicted_width, true_width)
-    return Contingency(counts.cpu(), true_ids.cpu())
+    counts = joint_histogram(
+        predicted.flatten(0, 1), true.flatten(0, 1), predicted_width, true_width
+    )
+    return ClipContingency(counts.cpu().unflatten(0, (batch, time)), true_ids.cpu())
 
 
 def joint_histogram(
@@ -93,8 +130,8 @@ def joint_histogram(
 
 
 def renumber(
-    labels: Integer[Tensor, "batch points"],
-) -> tuple[Int64[Tensor, "batch points"], Int64[Tensor, "batch segments"]]:
+    labels: Integer[Tensor, "batch *space"],
+) -> tuple[Int64[Tensor, "batch *space"], Int64[Tensor, "batch segments"]]:
     """Number the labels that occur in each sample 0, 1, ... in rising order of the label.
 
     Returns the renumbered labels and, per sample, the label each number stood for (-1 beyond the
