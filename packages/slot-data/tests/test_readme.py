@@ -13,7 +13,7 @@ def test_the_python_snippets_run(tmp_path, monkeypatch):
     Path("my_pictures/images").mkdir(parents=True)
     Image.new("RGB", (160, 120), "green").save("my_pictures/images/one.jpg")
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, str(README), "exec"), {})
 
