@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from slot_data import AugmentedDataset, DataError, Shapes, StepBatches, collate
-from slot_data.augmentations import HorizontalFlip, RandomCrop, augmentations_by_name
+from slot_data.augmentations import HorizontalFlip, RandomCrop, RandomSquare, augmentations_by_name
 from slot_data.clips import RandomClip
 from slot_data.raw_bits import AUGMENTATION, RawBits
 
@@ -118,3 +118,23 @@ def test_bad_settings_are_named():
         RandomCrop(0)
     with pytest.raises(DataError, match="seed is -1"):
         augmented(seed=-1)
+
+
+def test_random_squares_reach_every_place_of_the_longer_side():
+    whole = Shapes()[0]
+    for axis, (height, width) in ((2, (60, 64)), (1, (64, 60))):
+        sample = whole.copy()
+        sample["video"] = whole["video"][..., :height, :width]
+        sample["labels"] = whole["labels"][..., :height, :width]
+        squares = [RandomSquare()(sample, RawBits(AUGMENTATION, 0, key)) for key in range(40)]
+        starts = set()
+        for square in squares:
+            places = [
+                start
+                for start in range(5)
+                if torch.equal(square["labels"], sample["labels"].narrow(axis, start, 60))
+                and torch.equal(square["video"], sample["video"].narrow(axis + 1, start, 60))
+            ]
+            assert places
+            starts.add(places[0])
+        assert starts == set(range(5))

@@ -16,7 +16,7 @@ from slot_data import DataError, load_dataset_by_name
 from slot_data.clevrtex import SIZES, Variant, numbers_of
 
 
-def write_scene(root, number, variant="full", seed=0):
+def write_scene(root, number, variant="full", seed=0, objects=5):
     """One scene as the generator writes it: RGBA 320x240, palette mask, maps to be ignored."""
     folder = root / f"clevrtex_{variant}" / str(number // 1000)
     folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def write_scene(root, number, variant="full", seed=0):
     pixels[..., 3] = 255
     Image.fromarray(pixels).save(f"{stem}.png")
     ids = np.zeros((240, 320), np.uint8)
-    for object_number in range(1, 6):
+    for object_number in range(1, objects + 1):
         top, left = bits.integers(0, 200), bits.integers(60, 220)
         ids[top : top + 40, left : left + 40] = object_number
     ids[:, :20] = 6  # outside the crop
@@ -100,7 +100,49 @@ def test_reference_pipelines_by_option(tmp_path):
     assert not torch.equal(sample["video"], load(tmp_path)[0]["video"])
 
 
-def test_variants(tmp_path):
+def test_slotdiffusion_by_preset(tmp_path):
+    write_scene(tmp_path, 7)
+    by_name = load(tmp_path, preset="slotdiffusion")[0]
+    by_option = load(tmp_path, antialias=False, label_resize="nearest", relabel="from_zero")[0]
+    assert torch.equal(by_name["video"], by_option["video"])
+    assert torch.equal(by_name["labels"], by_option["labels"])
+    assert load(tmp_path, preset="slotdiffusion", image_size=64)[0]["video"].shape[-1] == 64
+    with pytest.raises(DataError, match="'clevrtex' has no preset 'savi'; it has slotdiffusion"):
+        load(tmp_path, preset="savi")
+
+
+def test_pictures_with_few_objects(tmp_path):
+    """What counts is left in the crop: the label 6 at the picture's edge is not."""
+    left = {}
+    for number in range(5):
+        _, ids = write_scene(tmp_path, number, objects=number + 1)
+        left[number] = len(np.unique(ids[24:216, 64:256])) - 1
+    assert left == {0: 1, 1: 2, 2: 3, 3: 4, 4: 5}
+    for most in range(1, 6):
+        kept = [int(sample["id"][-6:]) for sample in load(tmp_path, max_objects=most)]
+        assert kept == list(range(most))
+    with pytest.raises(DataError, match=r"no picture of split 'all' in .* has at most 0 objects"):
+        load(tmp_path, max_objects=0)
+
+
+def test_pictures_alone_need_no_masks(tmp_path):
+    write_scene(tmp_path, 7)
+    with_masks = load(tmp_path)[0]
+    (tmp_path / "clevrtex_full/0/CLEVRTEX_full_000007_flat.png").unlink()
+    alone = load(tmp_path, masks=False)[0]
+    assert "labels" not in alone
+    assert torch.equal(alone["video"], with_masks["video"])
+
+
+@pytest.mark.parametrize("variant", list(SIZES))
+def test_variants(tmp_path, variant):
+    for number in (0, SIZES[variant] - 1):
+        write_scene(tmp_path, number, variant)
+    ids = [sample["id"] for sample in load(tmp_path, variant=variant)]
+    assert ids == [f"CLEVRTEX_{variant}_{n:06d}" for n in (0, SIZES[variant] - 1)]
+
+
+def test_outd_is_for_testing_alone(tmp_path):
     write_scene(tmp_path, 0, "outd")
     assert load(tmp_path, "test", variant="outd")[0]["id"] == "CLEVRTEX_outd_000000"
     with pytest.raises(DataError, match="split 'train' of clevrtex, variant outd, is not one of"):

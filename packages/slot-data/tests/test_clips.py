@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slot_data import AugmentedDataset, DataError, Sample, Shapes
-from slot_data.clips import RandomClip, clip_frames, first_frames, num_clips
+from slot_data.clips import ClipChoice, RandomClip, clip_frames, first_frames, num_clips
 
 
 def numbered(length) -> Sample:
@@ -37,6 +37,32 @@ def test_number_of_clips(length, num_frames, stride, clips):
     assert num_clips(length, num_frames, stride) == clips
     if clips:
         assert clip_frames(clips - 1, num_frames, stride)[-1] == length - 1
+
+
+@pytest.mark.parametrize(
+    ("clips", "length", "starts"),
+    [
+        ("first", 13, [0]),
+        ("every", 7, [0, 1, 2]),
+        ("apart", 13, [0, 1, 6, 7]),  # 0 2 4, 1 3 5, 6 8 10, 7 9 11; 12 is left over
+        ("apart", 5, [0]),
+    ],
+)
+def test_which_clips_are_samples(clips, length, starts):
+    choice = ClipChoice(3, 2, clips)
+    assert choice.count("video v", length) == len(starts)
+    assert choice.of("video v", length) == [range(start, start + 6, 2) for start in starts]
+    used = [number for frames in choice.of("video v", length) for number in frames]
+    assert max(used) < length
+    if clips == "apart":
+        assert len(set(used)) == len(used)
+
+
+def test_bad_choices_of_clips_are_named():
+    with pytest.raises(DataError, match="num_frames 0 and stride 1 must be at least 1"):
+        ClipChoice(0, 1, "first")
+    with pytest.raises(DataError, match="video v has 4 frames; a clip of 3 frames 2 apart needs 5"):
+        ClipChoice(3, 2, "apart").count("video v", 4)
 
 
 def test_a_video_that_is_too_short_is_named():

@@ -27,6 +27,24 @@ def test_labels_only_where_all_have_them():
     assert "labels" not in collate([first, second])
 
 
+def test_every_kind_of_annotation_is_batched_where_all_have_it():
+    samples = [Shapes(image_size=32)[index] for index in range(2)]
+    for number, sample in enumerate(samples):
+        sample["class_labels"] = sample["labels"] + 1
+        sample["void"] = sample["labels"] == 1
+        sample["overlap"] = sample["labels"] == 2
+        sample["scenario"], sample["outcome"] = "Drop", number == 1
+    batch = collate(samples)
+    assert batch["class_labels"].dtype == torch.int64
+    assert torch.equal(batch["class_labels"], batch["labels"] + 1)
+    assert batch["void"].dtype == batch["overlap"].dtype == torch.bool
+    assert torch.equal(batch["overlap"], batch["labels"] == 2)
+    assert batch["scenario"] == ["Drop", "Drop"]
+    assert batch["outcome"].tolist() == [False, True]
+    del samples[0]["void"], samples[1]["outcome"], samples[0]["scenario"]
+    assert set(collate(samples)) == {"video", "id", "labels", "class_labels", "overlap"}
+
+
 def test_two_sizes_name_both_samples():
     samples = [Shapes()[0], Shapes()[1], Shapes(image_size=32, num_frames=2)[7]]
     with pytest.raises(DataError) as error:

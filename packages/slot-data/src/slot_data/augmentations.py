@@ -42,9 +42,22 @@ class RandomCrop:
         return resize(crop(sample, top, left, rows, columns), (height, width))
 
 
+@dataclass(frozen=True)
+class RandomSquare:
+    """The largest square, anywhere along the longer side; for samples whose shorter side alone has
+    its size yet (`fit` "shorter_side")."""
+
+    def __call__(self, sample: Sample, bits: RawBits) -> Sample:
+        height, width = sample["video"].shape[-2:]
+        size = min(height, width)
+        top, left = bits.between(0, height - size), bits.between(0, width - size)
+        return crop(sample, top, left, size, size)
+
+
 AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
     "horizontal_flip": HorizontalFlip,
     "random_crop": RandomCrop,
+    "random_square": RandomSquare,
 }
 
 

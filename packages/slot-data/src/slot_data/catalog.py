@@ -8,6 +8,8 @@ from typing import Any
 from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
 from slot_data.folder import Folder
 from slot_data.options import check_options
+from slot_data.options import parse_option as parse_option_of
+from slot_data.presets import PRESETS, Preset, preset_of
 from slot_data.sample import DataError, SampleDataset
 from slot_data.shapes import SPLITS, Shapes
 
@@ -77,8 +79,7 @@ _CARDS = (
         objects="3 to 10 (documented); fewer may be left after the crop",
         num_slots=11,
         preprocessing=(
-            "centre crop 192, resize 128. SlotDiffusion's has antialias=false and "
-            "label_resize=nearest; the authors' and Pillow's are the defaults here."
+            "centre crop 192, resize 128, as its authors do with Pillow; see the presets for others"
         ),
         licence=(
             "the data's is not stated; the generator is BSD-3-Clause, and the terms of its "
@@ -106,13 +107,35 @@ def card(name: str) -> Card:
     return _BY_NAME[name]
 
 
-def load_dataset_by_name(name: str, *, split: str, **options: Any) -> SampleDataset:
-    """A map-style dataset of `Sample`s. The options are the parameters of the dataset's class;
-    `slot-data info NAME` lists them.
+def presets(name: str) -> Mapping[str, Preset]:
+    """What published pipelines do with a dataset, by name."""
+    return PRESETS.get(card(name).name, {})
 
-    Raises DataError for an unknown dataset, split or option, a missing option, a value of the
-    wrong kind, and whatever the dataset finds wrong with its files.
+
+def parse_option(name: str, text: str) -> tuple[str, Any]:
+    """ "key=value" of a command line, as a keyword of `load_dataset_by_name`.
+
+    Raises DataError where it is none.
+    """
+    key, sign, value = text.partition("=")
+    if key == "preset" and sign:
+        preset_of(name, value)
+        return key, value
+    return parse_option_of(name, card(name).loader, text)
+
+
+def load_dataset_by_name(
+    name: str, *, split: str, preset: str | None = None, **options: Any
+) -> SampleDataset:
+    """A map-style dataset of `Sample`s. The options are the parameters of the dataset's class;
+    `slot-data info NAME` lists them. A preset sets those that a published pipeline sets; options
+    given beside it win.
+
+    Raises DataError for an unknown dataset, split, preset or option, a missing option, a value of
+    the wrong kind, and whatever the dataset finds wrong with its files.
     """
     loader = card(name).loader
+    if preset is not None:
+        options = {**preset_of(name, preset).options_of(split), **options}
     check_options(name, loader, options)
     return loader(split=split, **options)

@@ -11,13 +11,15 @@ instead would let the split of an incomplete copy depend on what is missing.
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Unpack
 
-from slot_data.framing import Framing
-from slot_data.image_files import read_sample
+import torch
+
+from slot_data.framing import Framing, FramingOptions
+from slot_data.image_files import read_mask, read_sample
 from slot_data.sample import DataError, Sample
-from slot_data.transforms import LabelResize
 
 Variant = Literal["full", "pbg", "vbg", "grassbg", "camo", "outd"]
 SIZES = {
@@ -53,36 +55,46 @@ class ClevrTex:
 
     root: the folder that holds `clevrtex_<variant>`.
     split: "train", "validation", "test" or "all".
-    image_size, centre_crop, antialias, label_resize, relabel: see `Framing`. A centre crop of 192
-        of the 320x240 pixels is what every published pipeline takes.
+    max_objects: leaves out pictures on which more objects are left after the centre crop; every
+        mask is read for that. The split stays that of the numbers.
+    masks: False reads the pictures alone, and does not ask for masks.
+    framing: see `Framing`. A centre crop of 192 of the 320x240 pixels is what every published
+        pipeline takes.
 
     Raises DataError if there is no picture of the split, or one without its mask.
     """
+
+    default_framing: ClassVar[Framing] = Framing(centre_crop=192)
 
     def __init__(
         self,
         split: str,
         root: str | Path,
         variant: Variant = "full",
-        image_size: int = 128,
-        centre_crop: int | None = 192,
-        antialias: bool = True,
-        label_resize: LabelResize = "nearest-exact",
-        relabel: bool = True,
+        max_objects: int | None = None,
+        masks: bool = True,
+        **framing: Unpack[FramingOptions],
     ) -> None:
-        self._framing = Framing(image_size, centre_crop, antialias, label_resize, relabel)
-        self.variant = variant
+        self._framing = replace(self.default_framing, **framing)
+        self.variant, self._masks = variant, masks
         numbers = numbers_of(variant, split)
         self.root = Path(root).expanduser() / f"clevrtex_{variant}"
         if not self.root.is_dir():
             raise DataError(f"root {root} of clevrtex holds no folder clevrtex_{variant}")
-        found = _pictures(self.root, variant)
+        found = _pictures(self.root, variant, masks)
         self._pictures = [found[number] for number in sorted(found) if number in numbers]
         if not self._pictures:
             raise DataError(
                 f"{self.root} holds no picture of split {split!r} (numbers {numbers.start} to "
                 f"{numbers.stop - 1}) among its {len(found)}; split 'all' takes whatever is there"
             )
+        if max_objects is not None:
+            self._pictures = [p for p in self._pictures if self._objects(p) <= max_objects]
+            if not self._pictures:
+                raise DataError(
+                    f"no picture of split {split!r} in {self.root} has at most {max_objects} "
+                    "objects"
+                )
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -91,18 +103,25 @@ class ClevrTex:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.root}: there are {len(self)}")
         picture = self._pictures[index]
-        return self._framing(read_sample(picture.stem, [picture], [_mask_of(picture)]))
+        masks = [_mask_of(picture)] if self._masks else None
+        return self._framing(read_sample(picture.stem, [picture], masks))
+
+    def _objects(self, picture: Path) -> int:
+        """How many labels the centre crop holds, less one for the background."""
+        ids = torch.from_numpy(read_mask(_mask_of(picture)))[None]
+        cut = self._framing.cut({"id": picture.stem, "video": ids[:, None], "labels": ids})
+        return len(cut.get("labels", ids).unique()) - 1
 
 
-def _pictures(root: Path, variant: str) -> dict[int, Path]:
-    """Number -> picture; every one has its mask."""
+def _pictures(root: Path, variant: str, masks: bool) -> dict[int, Path]:
+    """Number -> picture; every one has its mask where these are wanted."""
     pattern = re.compile(rf"CLEVRTEX_{variant}_([0-9]{{6}})\.png")
     found: dict[int, Path] = {}
     for folder in sorted(path for path in root.glob("[0-9]*") if path.is_dir()):
         names = {entry.name for entry in os.scandir(folder)}  # 350,000 files: keep it lean
         for match in filter(None, map(pattern.fullmatch, sorted(names))):
             picture, number = folder / match[0], int(match[1])
-            if _mask_of(picture).name not in names:
+            if masks and _mask_of(picture).name not in names:
                 raise DataError(f"picture {picture} has no mask: expected {_mask_of(picture)}")
             if number in found:
                 raise DataError(f"pictures {found[number]} and {picture} have the same number")

@@ -10,7 +10,7 @@ import typer
 
 from slot_data import catalog
 from slot_data.contact_sheet import contact_sheet
-from slot_data.options import allowed_options, describe, parse_option
+from slot_data.options import allowed_options, describe
 from slot_data.sample import DataError
 
 app = typer.Typer(
@@ -53,8 +53,8 @@ def show(
     """Draws the first samples of a dataset with their masks on one sheet."""
     if out.suffix.lower() != ".png":
         raise DataError(f"--out {out} does not end in .png")
-    loader = catalog.card(name).loader
-    options: dict[str, Any] = dict(parse_option(name, loader, text) for text in option or [])
+    catalog.card(name)  # an unknown dataset is named before its options
+    options: dict[str, Any] = dict(catalog.parse_option(name, text) for text in option or [])
     dataset = catalog.load_dataset_by_name(name, split=split, **options)
     sheet = contact_sheet(dataset, count, columns)
     try:
@@ -79,6 +79,10 @@ def _readable(card: catalog.Card) -> str:
         "options": ", ".join(
             _option(name, parameter) for name, parameter in allowed_options(card.loader).items()
         ),
+        "presets": "; ".join(
+            f"{name}: {preset.description}" for name, preset in catalog.presets(card.name).items()
+        )
+        or "none",
     }
     lines = [card.name, *textwrap.wrap(card.description, 92)]
     for field, text in fields.items():

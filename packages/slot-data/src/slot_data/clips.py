@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from slot_data.raw_bits import RawBits
-from slot_data.sample import DataError, Sample
+from slot_data.sample import DataError, Sample, pixel_maps, with_pixels
 
 
 def clip_frames(start: int, num_frames: int, stride: int = 1) -> range:
@@ -26,15 +26,13 @@ def too_short(video: str, length: int, frames: range) -> str:
 
 
 def take_frames(sample: Sample, frames: range) -> Sample:
-    """Those frames of a video and their labels. Raises DataError if the video is shorter."""
+    """Those frames of a video and of the maps over it. Raises DataError if the video is shorter."""
     length = len(sample["video"])
     if frames[-1] >= length:
         raise DataError(too_short(f"sample {sample['id']!r}", length, frames))
-    taken = sample.copy()
-    taken["video"] = sample["video"][frames.start : frames.stop : frames.step].contiguous()
-    if "labels" in sample:
-        taken["labels"] = sample["labels"][frames.start : frames.stop : frames.step].contiguous()
-    return taken
+    part = slice(frames.start, frames.stop, frames.step)
+    maps = {name: pixels[part] for name, pixels in pixel_maps(sample).items()}
+    return with_pixels(sample, sample["video"][part], maps)
 
 
 def first_frames(sample: Sample, num_frames: int, stride: int = 1) -> Sample:
@@ -42,13 +40,18 @@ def first_frames(sample: Sample, num_frames: int, stride: int = 1) -> Sample:
     return take_frames(sample, clip_frames(0, num_frames, stride))
 
 
-Clips = Literal["first", "every"]
+Clips = Literal["first", "every", "apart"]
 
 
 @dataclass(frozen=True)
 class ClipChoice:
-    """Which clips of each video are samples: the one at its beginning ("first"), or one for each
-    frame that a clip can begin with ("every"). The fields are options of datasets of files."""
+    """Which clips of each video are samples. The fields are options of datasets of files.
+
+    num_frames, stride: a clip is so many frames of a video, so far apart.
+    clips: "first" is the one at the beginning of the video, "every" one for each frame that a clip
+        can begin with, and "apart" as many as have no frame in common: with a stride, interleaved
+        ones, and then the next ones after them. What is left over at the end is not used.
+    """
 
     num_frames: int
     stride: int
@@ -64,18 +67,31 @@ class ClipChoice:
 
     @property
     def first(self) -> range:
-        return clip_frames(0, self.num_frames, self.stride)
+        return self.frames(0)
+
+    def count(self, video: str, length: int) -> int:
+        """How many clips a video of `length` frames gives. Raises DataError, calling it `video`,
+        if there is none."""
+        starts = num_clips(length, self.num_frames, self.stride)
+        if not starts:
+            raise DataError(too_short(video, length, self.first))
+        if self.clips == "apart":
+            whole = length // (self.num_frames * self.stride)
+            return max(1, whole * self.stride)
+        return starts if self.clips == "every" else 1
+
+    def frames(self, number: int) -> range:
+        """The frames of a video's clip of this number, from 0."""
+        start = number
+        if self.clips == "apart":
+            block, offset = divmod(number, self.stride)
+            start = block * self.num_frames * self.stride + offset
+        return clip_frames(start, self.num_frames, self.stride)
 
     def of(self, video: str, length: int) -> list[range]:
         """The frames of each clip of a video of `length` frames. Raises DataError, calling it
         `video`, if it holds none."""
-        starts = num_clips(length, self.num_frames, self.stride)
-        if not starts:
-            raise DataError(too_short(video, length, self.first))
-        return [
-            clip_frames(start, self.num_frames, self.stride)
-            for start in range(starts if self.clips == "every" else 1)
-        ]
+        return [self.frames(number) for number in range(self.count(video, length))]
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,32 @@
 """Samples -> one batch: the only place where pixels turn from uint8 into float."""
 
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
 
-from slot_data.sample import DataError, Sample
+from slot_data.sample import NUMBERED_MAPS, PIXEL_MAPS, DataError, Sample
 
 
 class Batch(TypedDict):
-    """video: float32 [B T 3 H W] in [0, 1]. labels: int64 [B T H W], 0 is the background; only
-    where every sample has them. id: one per sample."""
+    """video: float32 [B T 3 H W] in [0, 1]. labels, class_labels: int64 [B T H W], 0 is the
+    background. void, overlap: bool [B T H W]. outcome: bool [B]. id, scenario: one per sample.
+    What not every sample has is left out."""
 
     video: Tensor
     id: list[str]
     labels: NotRequired[Tensor]
+    class_labels: NotRequired[Tensor]
+    void: NotRequired[Tensor]
+    overlap: NotRequired[Tensor]
+    outcome: NotRequired[Tensor]
+    scenario: NotRequired[list[str]]
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Raises DataError if two videos differ in frames, height or width, or labels from their
-    video."""
+    """Raises DataError if two videos differ in frames, height or width, or a map in size from the
+    video it lies over."""
     first = samples[0]
     for sample in samples:
         if sample["video"].shape != first["video"].shape:
@@ -28,18 +34,29 @@ def collate(samples: Sequence[Sample]) -> Batch:
                 f"samples {first['id']!r} and {sample['id']!r} of one batch differ in size: "
                 f"{_size(first['video'])} and {_size(sample['video'])}; crop or resize them alike"
             )
-    video = torch.stack([sample["video"] for sample in samples]).float().div_(255)
-    batch: Batch = {"video": video, "id": [sample["id"] for sample in samples]}
-    labels = [sample["labels"] for sample in samples if "labels" in sample]
-    if len(labels) == len(samples):
-        for sample, label in zip(samples, labels, strict=True):
-            if label.shape != sample["video"][:, 0].shape:
-                raise DataError(
-                    f"sample {sample['id']!r}: labels of shape {tuple(label.shape)} do not fit "
-                    f"its video of {_size(sample['video'])}"
-                )
-        batch["labels"] = torch.stack([label.long() for label in labels])
-    return batch
+    batch: dict[str, Any] = {
+        "video": torch.stack([sample["video"] for sample in samples]).float().div_(255),
+        "id": [sample["id"] for sample in samples],
+    }
+    for name in PIXEL_MAPS:
+        if all(name in sample for sample in samples):
+            maps = [_fitting(sample, name) for sample in samples]
+            batch[name] = torch.stack(maps).long() if name in NUMBERED_MAPS else torch.stack(maps)
+    if all("outcome" in sample for sample in samples):
+        batch["outcome"] = torch.tensor([sample.get("outcome") for sample in samples])
+    if all("scenario" in sample for sample in samples):
+        batch["scenario"] = [sample.get("scenario") for sample in samples]
+    return cast(Batch, batch)
+
+
+def _fitting(sample: Sample, name: str) -> Tensor:
+    pixels: Tensor = cast(dict[str, Any], sample)[name]
+    if pixels.shape != sample["video"][:, 0].shape:
+        raise DataError(
+            f"sample {sample['id']!r}: {name} of shape {tuple(pixels.shape)} do not fit its video "
+            f"of {_size(sample['video'])}"
+        )
+    return pixels
 
 
 def _size(video: Tensor) -> str:

@@ -17,15 +17,16 @@ Where ROOT is not divided, a hash of each sample's path divides it: 80 % train, 
 10 % test; adding files moves no others, and no video is torn. split="all" takes everything.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar, Unpack
 
 from slot_data.clips import ClipChoice, Clips
 from slot_data.folder_pictures import PictureClip, picture_clips
 from slot_data.folder_videos import VideoClip, video_clips
-from slot_data.framing import Framing
+from slot_data.framing import Framing, FramingOptions
 from slot_data.raw_bits import key_of
 from slot_data.sample import DataError, Sample
-from slot_data.transforms import LabelResize
 
 SPLITS = ("train", "validation", "test")
 KINDS = {"images": picture_clips, "videos": video_clips}
@@ -36,9 +37,8 @@ class Folder:
 
     root: the folder that holds `images`, `videos` or the folders of the splits.
     split: "train", "validation", "test" or "all".
-    num_frames, stride: a clip is so many frames of a video, so far apart.
-    clips: "first" takes the clip at the beginning of each video, "every" one for each first frame.
-    image_size, centre_crop, antialias, label_resize, relabel: see `Framing`.
+    num_frames, stride, clips: see `ClipChoice`.
+    framing: see `Framing`.
 
     A sample's id is its path from root; a clip's that of its first frame, which for a video file
     is the file's path and the frame's number. Labels are there where the split has masks: for all
@@ -49,21 +49,19 @@ class Folder:
     judged, when their sample is.
     """
 
+    default_framing: ClassVar[Framing] = Framing()
+
     def __init__(
         self,
         split: str,
         root: str | Path,
-        image_size: int = 128,
-        centre_crop: int | None = None,
         num_frames: int = 1,
         stride: int = 1,
         clips: Clips = "first",
-        antialias: bool = True,
-        label_resize: LabelResize = "nearest-exact",
-        relabel: bool = True,
+        **framing: Unpack[FramingOptions],
     ) -> None:
         self.root = Path(root).expanduser()
-        self._framing = Framing(image_size, centre_crop, antialias, label_resize, relabel)
+        self._framing = replace(self.default_framing, **framing)
         if split not in (*SPLITS, "all"):
             raise DataError(f"split {split!r} of folder is not one of {', '.join(SPLITS)}, all")
         choice = ClipChoice(num_frames, stride, clips)

@@ -7,17 +7,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from slot_data.framing import Framing
 from slot_data.sample import DataError
 
 
 def allowed_options(loader: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The loader's parameters except `split`, with their defaults and resolved types."""
+    """The loader's parameters except `split`, with their defaults and resolved types. Where it
+    takes those of a `Framing` as keywords, their defaults are in its `default_framing`."""
     hints = typing.get_type_hints(loader.__init__ if inspect.isclass(loader) else loader)
-    return {
-        name: parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(loader).parameters.items()
-        if name != "split"
-    }
+    allowed: dict[str, inspect.Parameter] = {}
+    for name, parameter in inspect.signature(loader).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            allowed |= _framing_options(loader)
+        elif name != "split":
+            allowed[name] = parameter.replace(annotation=hints[name])
+    return allowed
 
 
 def check_options(dataset: str, loader: Callable[..., Any], options: Mapping[str, Any]) -> None:
@@ -64,6 +68,18 @@ def describe(kind: Any) -> str:
         return " or ".join(describe(part) for part in typing.get_args(kind))
     words = {int: "an integer", str: "a text", bool: "true or false", Path: "a path"}
     return words.get(kind, "none")
+
+
+def _framing_options(loader: Any) -> dict[str, inspect.Parameter]:
+    return {
+        name: inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=getattr(loader.default_framing, name),
+            annotation=kind,
+        )
+        for name, kind in typing.get_type_hints(Framing).items()
+    }
 
 
 _WORDS = {"true": True, "false": False}

@@ -1,7 +1,8 @@
 """The sample every dataset gives and every model and metric takes: a picture is a video of
 one frame, pixels are uint8 until `collate`, label 0 is the background."""
 
-from typing import NotRequired, Protocol, TypedDict, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, NotRequired, Protocol, TypedDict, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -17,16 +18,45 @@ class DataError(ValueError):
 
 
 class Sample(TypedDict):
-    """One picture or one clip.
+    """One picture or one clip. A dataset gives the keys that it has the annotation for.
 
     video: uint8 [T 3 H W].
     id: unique within a split, the same on every machine and in every run.
     labels: integers [T H W]; 0 is the background, an object keeps its number through time.
+    class_labels: integers [T H W]: the kind of object at each pixel, 0 for the background.
+    void: bool [T H W]: pixels that nobody decided on (the borders of VOC, the crowds of COCO),
+        to be left out of scores; labels are 0 there.
+    overlap: bool [T H W]: pixels that several annotated objects cover; a policy of the dataset
+        says whose label they have.
+    scenario: which part of the dataset the sample belongs to (Physion).
+    outcome: what a question about the sample has for an answer (Physion: do the two touch?).
     """
 
     video: Tensor
     id: str
     labels: NotRequired[Tensor]
+    class_labels: NotRequired[Tensor]
+    void: NotRequired[Tensor]
+    overlap: NotRequired[Tensor]
+    scenario: NotRequired[str]
+    outcome: NotRequired[bool]
+
+
+NUMBERED_MAPS = ("labels", "class_labels")
+PIXEL_MAPS = (*NUMBERED_MAPS, "void", "overlap")
+"""The keys of [T H W] that lie over the video: cut, resized and mirrored with it."""
+
+
+def pixel_maps(sample: Sample) -> dict[str, Tensor]:
+    """Those of PIXEL_MAPS that the sample has."""
+    entries = cast(dict[str, Any], sample)
+    return {name: entries[name] for name in PIXEL_MAPS if name in entries}
+
+
+def with_pixels(sample: Sample, video: Tensor, maps: Mapping[str, Tensor]) -> Sample:
+    """A copy of the sample with another video and other maps over it, each contiguous."""
+    changed = {name: tensor.contiguous() for name, tensor in maps.items()}
+    return cast(Sample, {**sample, "video": video.contiguous(), **changed})
 
 
 @runtime_checkable

@@ -1,10 +1,13 @@
 """Pure functions from sample to sample: what they return depends on their arguments alone, and
-every frame and its labels are treated alike.
+every frame and every map over it are treated alike.
 
-Two choices differ between published pipelines, so both are arguments. Shrinking a picture with or
-without antialiasing moves pixels by up to 24/255 on CLEVRTex. Nearest labels can be taken at
-floor(i * scale) ("nearest": PyTorch's and OpenCV's rule) or at the nearest centre,
-floor((i + 1/2) * scale) ("nearest-exact": Pillow's rule, aligned with the picture).
+Published pipelines differ in small choices, so each is an argument.
+- Shrinking a picture with or without antialiasing moves pixels by up to 24/255 on CLEVRTex.
+- Nearest labels are taken at floor(i * scale) ("nearest": PyTorch's and OpenCV's rule) or at the
+  nearest centre, floor((i + 1/2) * scale) ("nearest-exact": Pillow's rule, aligned with the
+  picture).
+- A side of 298.7 pixels becomes 299, and an odd margin leaves its extra row below and its extra
+  column on the right ("nearest"), or 298, and half a pixel goes to the even side ("torchvision").
 """
 
 from typing import Literal, get_args
@@ -13,31 +16,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slot_data.sample import DataError, Sample
+from slot_data.sample import NUMBERED_MAPS, DataError, Sample, pixel_maps, with_pixels
 
 LabelResize = Literal["nearest", "nearest-exact"]
+Interpolation = Literal["bilinear", "bicubic"]
+Rounding = Literal["nearest", "torchvision"]
 
 
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
     """The window [top, top + height) x [left, left + width)."""
     rows, columns = slice(top, top + height), slice(left, left + width)
-    return _replace(
-        sample,
-        sample["video"][..., rows, columns],
-        sample["labels"][..., rows, columns] if "labels" in sample else None,
-    )
+    maps = {name: pixels[..., rows, columns] for name, pixels in pixel_maps(sample).items()}
+    return with_pixels(sample, sample["video"][..., rows, columns], maps)
 
 
-def centre_crop(sample: Sample, size: int | None) -> Sample:
-    """The centred square of `size` pixels; None takes the largest. An odd margin leaves its extra
-    row below and its extra column on the right. Raises DataError where it does not fit."""
+def centre_crop(sample: Sample, size: int | None, rounding: Rounding = "nearest") -> Sample:
+    """The centred square of `size` pixels; None takes the largest. Raises DataError where it does
+    not fit."""
+    _check("rounding", rounding, get_args(Rounding))
     height, width = sample["video"].shape[-2:]
     size = min(height, width) if size is None else size
     if not 1 <= size <= min(height, width):
         raise DataError(
             f"sample {sample['id']!r} is {height}x{width}: a centre crop of {size} does not fit"
         )
-    return crop(sample, (height - size) // 2, (width - size) // 2, size, size)
+    top, left = ((side - size) // 2 for side in (height, width))
+    if rounding == "torchvision":
+        top, left = (round((side - size) / 2) for side in (height, width))
+    return crop(sample, top, left, size, size)
 
 
 def resize(
@@ -45,57 +51,65 @@ def resize(
     size: int | tuple[int, int],
     antialias: bool = True,
     label_resize: LabelResize = "nearest-exact",
+    interpolation: Interpolation = "bilinear",
 ) -> Sample:
-    """To `size` x `size`, or to (height, width): the picture bilinearly (in float, rounded back to
-    uint8), labels to the nearest. Raises DataError for a size below 1."""
+    """To `size` x `size`, or to (height, width): the picture in float, rounded back to uint8, the
+    maps over it to the nearest. Raises DataError for a size below 1."""
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise DataError(f"size {height}x{width} is not at least 1x1")
-    if label_resize not in get_args(LabelResize):
-        raise DataError(
-            f"label_resize {label_resize!r} is not one of {', '.join(get_args(LabelResize))}"
-        )
-    labels = sample.get("labels")
-    if labels is not None:
-        exact = label_resize == "nearest-exact"
-        rows = _nearest(labels.shape[-2], height, exact)
-        columns = _nearest(labels.shape[-1], width, exact)
-        labels = labels[..., rows[:, None], columns]
-    if sample["video"].shape[-2:] == (height, width):
-        return _replace(sample, sample["video"], labels)
-    pixels = F.interpolate(
-        sample["video"].float(), (height, width), mode="bilinear", antialias=antialias
-    )
-    return _replace(sample, pixels.round_().clamp_(0, 255).to(torch.uint8), labels)
+    _check("label_resize", label_resize, get_args(LabelResize))
+    _check("interpolation", interpolation, get_args(Interpolation))
+    video, maps = sample["video"], pixel_maps(sample)
+    if video.shape[-2:] == (height, width):
+        return with_pixels(sample, video, maps)
+    exact = label_resize == "nearest-exact"
+    rows = _nearest(video.shape[-2], height, exact)
+    columns = _nearest(video.shape[-1], width, exact)
+    maps = {name: pixels[..., rows[:, None], columns] for name, pixels in maps.items()}
+    pixels = F.interpolate(video.float(), (height, width), mode=interpolation, antialias=antialias)
+    return with_pixels(sample, pixels.round_().clamp_(0, 255).to(torch.uint8), maps)
 
 
-def relabel(sample: Sample) -> Sample:
-    """Labels become 0..K over the whole clip, in the order of the old ones, so an object keeps
-    its number through time. 0 stays the background even where no pixel of it is left."""
-    labels = sample.get("labels")
-    if labels is None:
-        return sample
-    present, compact = labels.unique(return_inverse=True)
-    compact = compact + int(present[0] != 0)
-    kind = torch.uint8 if int(compact.max()) < 256 else torch.int32
-    return _replace(sample, sample["video"], compact.to(kind))
+def size_by_shorter_side(
+    height: int, width: int, shorter: int, rounding: Rounding = "nearest"
+) -> tuple[int, int]:
+    """(height, width) of a picture scaled so that its shorter side has `shorter` pixels."""
+    _check("rounding", rounding, get_args(Rounding))
+    small, large = sorted((height, width))
+    # the product in this order: a tie at half a pixel goes where SlotDiffusion's goes
+    longer = round(large * (shorter / small)) if rounding == "nearest" else shorter * large // small
+    return (shorter, longer) if height <= width else (longer, shorter)
+
+
+def relabel(sample: Sample, from_zero: bool = False) -> Sample:
+    """Labels, and labels of classes, become 0..K over the whole clip, in the order of the old
+    ones, so an object keeps its number through time.
+
+    0 stays the background even where no pixel of it is left; with `from_zero` the first object
+    becomes the background there, as in SlotDiffusion's code.
+    """
+    maps = pixel_maps(sample)
+    for name in NUMBERED_MAPS:
+        if name in maps:
+            present, compact = maps[name].unique(return_inverse=True)
+            compact = compact + int(present[0] != 0 and not from_zero)
+            kind = torch.uint8 if int(compact.max()) < 256 else torch.int32
+            maps[name] = compact.to(kind)
+    return with_pixels(sample, sample["video"], maps)
 
 
 def horizontal_flip(sample: Sample) -> Sample:
-    labels = sample.get("labels")
-    flipped = None if labels is None else labels.flip(-1)
-    return _replace(sample, sample["video"].flip(-1), flipped)
+    maps = {name: pixels.flip(-1) for name, pixels in pixel_maps(sample).items()}
+    return with_pixels(sample, sample["video"].flip(-1), maps)
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise DataError(f"{name} {value!r} is not one of {', '.join(known)}")
 
 
 def _nearest(old: int, new: int, exact: bool) -> Tensor:
     """int64 [new]: which of `old` places each new one copies. Integers only: no rounding."""
     place = torch.arange(new)
     return (2 * place + 1) * old // (2 * new) if exact else place * old // new
-
-
-def _replace(sample: Sample, video: Tensor, labels: Tensor | None) -> Sample:
-    changed = sample.copy()
-    changed["video"] = video.contiguous()
-    if labels is not None:
-        changed["labels"] = labels.contiguous()
-    return changed

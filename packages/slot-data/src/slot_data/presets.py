@@ -1,0 +1,74 @@
+"""What published pipelines do with a dataset, as named sets of its options.
+
+`preset: slotdiffusion` sets exactly what that code sets; options that are given beside a preset
+win over it and stay visible beside its name in a run's or a result's options. Pictures agree with
+the reference's up to the rounding to uint8, since samples are bytes and its transforms work on
+floats; labels agree exactly.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from slot_data.sample import DataError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One pipeline on one dataset.
+
+    description: whose it is, and what is no option of the dataset, such as the split it reports.
+    options: in every split. by_split: those of single splits, over the former.
+    augmentations: of training samples, by their names in `augmentations`.
+    """
+
+    description: str
+    options: Mapping[str, Any]
+    by_split: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    augmentations: tuple[str, ...] = ()
+
+    def options_of(self, split: str) -> dict[str, Any]:
+        return {**self.options, **self.by_split.get(split, {})}
+
+
+_TORCH_WITHOUT_ANTIALIAS = {
+    "antialias": False,
+    "label_resize": "nearest",
+    "relabel": "from_zero",
+}
+_SLOTDIFFUSION_224 = {
+    **_TORCH_WITHOUT_ANTIALIAS,
+    "image_size": 224,
+    "fit": "resize_first",
+    "interpolation": "bilinear",
+    "rounding": "nearest",
+}
+_DINOSAUR_224 = {
+    "image_size": 224,
+    "fit": "resize_first",
+    "interpolation": "bicubic",
+    "antialias": False,
+    "label_resize": "nearest-exact",
+    "rounding": "torchvision",
+    "relabel": True,
+}
+_SLOTDIFFUSION = "SlotDiffusion (Wu et al. 2023)"
+_DINOSAUR = "DINOSAUR (Seitzer et al. 2023)"
+
+PRESETS: dict[str, dict[str, Preset]] = {
+    "clevrtex": {
+        "slotdiffusion": Preset(
+            f"{_SLOTDIFFUSION}: 192 of 320x240 pixels to 128; scores on test",
+            {**_TORCH_WITHOUT_ANTIALIAS, "image_size": 128, "centre_crop": 192},
+        ),
+    },
+}
+
+
+def preset_of(dataset: str, name: str) -> Preset:
+    """Raises DataError for a name that the dataset does not have."""
+    known = PRESETS.get(dataset, {})
+    if name not in known:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise DataError(f"dataset {dataset!r} has no preset {name!r}; {has}")
+    return known[name]
