@@ -1,5 +1,8 @@
 """Frame t of a video file is the frame that was written as the t-th, wherever reading begins."""
 
+from dataclasses import replace
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -123,3 +126,81 @@ def test_a_clip_beyond_the_end_names_the_video(tmp_path, write_video, moving_noi
     write_video(tmp_path / "short.mkv", moving_noise(5))
     with pytest.raises(DataError, match=r"short\.mkv has 5 frames; a clip of 3 .* 3 apart needs 7"):
         VideoFile(tmp_path / "short.mkv").read(range(0, 9, 3))
+
+
+def test_all_frames_one_after_the_other(tmp_path, write_video, moving_noise):
+    frames = moving_noise(24)
+    write_video(tmp_path / "video.mkv", frames, key_every=8)
+    for video in (indexed(tmp_path / "video.mkv"), VideoFile(tmp_path / "video.mkv")):
+        assert np.array_equal(list(video.frames()), frames)
+    write_video(tmp_path / "reordered.avi", frames, LOSSY["reordered.avi"])
+    assert len(list(indexed(tmp_path / "reordered.avi").frames())) == 24
+
+
+def test_a_damaged_frame_ends_the_frames(tmp_path, write_video, moving_noise):
+    path, frames = tmp_path / "video.mov", moving_noise(9)
+    write_video(path, frames)
+    video = indexed(path)
+    spoil(path, 5, 5)
+    taken = []
+    with pytest.raises(DataError, match=r"video\.mov"):
+        taken.extend(video.frames())
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"video\.mov cannot be read as a video"):
+        next(video.frames())
+
+
+def test_a_file_that_ends_before_its_last_frame(tmp_path, write_video, moving_noise):
+    path = tmp_path / "video.mkv"
+    write_video(path, moving_noise(9))
+    longer = replace(frame_times(path), count=12)
+    taken = []
+    with pytest.raises(DataError, match=r"video\.mkv ends after 9 of its 12 frames"):
+        taken.extend(VideoFile(path, longer).frames())
+    assert len(taken) == 9
+
+
+def test_matroska_cut_off_is_told_by_its_duration(tmp_path, write_video, moving_noise):
+    path = tmp_path / "cut.mkv"
+    write_video(path, moving_noise(60))
+    assert frame_times(path).count == 60
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"cut\.mkv ends early: .* of the 2\.40 seconds"):
+        frame_times(path)
+
+
+def test_frames_of_two_sizes_are_refused(tmp_path, write_video, moving_noise):
+    """Two streams of raw H.264 after one another: the second brings its own size."""
+    both = b""
+    for height in (32, 48):
+        write_video(tmp_path / "raw.h264", moving_noise(3, height), ("libx264", "yuv420p", {}))
+        both += (tmp_path / "raw.h264").read_bytes()
+    path = tmp_path / "two.h264"
+    path.write_bytes(both)
+    taken = []
+    with pytest.raises(DataError, match=r"frame 3 of .* is 48x48 .*, but those before .* 48x32"):
+        taken.extend(frame.shape for frame in VideoFile(path).frames())
+    assert taken == [(32, 48, 3)] * 3
+
+
+def test_frames_keep_the_time_at_which_they_are_shown(tmp_path, write_video, moving_noise):
+    write_video(tmp_path / "even.mp4", moving_noise(4))
+    assert [frame_times(tmp_path / "even.mp4").seconds(n) for n in range(4)] == [
+        Fraction(n, 25) for n in range(4)
+    ]
+    write_video(tmp_path / "reordered.avi", moving_noise(4), LOSSY["reordered.avi"])
+    assert frame_times(tmp_path / "reordered.avi").seconds(3) == Fraction(3, 25)
+    milliseconds = [500, 540, 1500, 1501, 2000]
+    path = tmp_path / "uneven.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for frame, time in zip(moving_noise(5), milliseconds, strict=True):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="bgr0")
+            picture.pts, picture.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    found = [frame_times(path).seconds(number) for number in range(5)]
+    assert found == [Fraction(time - 500, 1000) for time in milliseconds]

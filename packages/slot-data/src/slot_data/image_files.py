@@ -62,8 +62,8 @@ def read_sample(identity: str, pictures: Sequence[Path], masks: Sequence[Path] |
     for path, frame in zip(pictures, frames, strict=True):
         if frame.shape != frames[0].shape:
             raise DataError(
-                f"frame {path} is {_size(frame)}, but {pictures[0]} of the same video is "
-                f"{_size(frames[0])}"
+                f"frame {path} is {size_of(frame.shape)}, but {pictures[0]} of the same video is "
+                f"{size_of(frames[0].shape)}"
             )
     return sample_of(identity, frames, [f"its picture {path}" for path in pictures], masks)
 
@@ -84,7 +84,9 @@ def sample_of(
         ids = [read_mask(path) for path in masks]
         for name, frame, mask, number in zip(names, frames, masks, ids, strict=True):
             if number.shape != frame.shape[:2]:
-                raise DataError(f"mask {mask} is {_size(number)}, but {name} is {_size(frame)}")
+                raise DataError(
+                    f"mask {mask} is {size_of(number.shape)}, but {name} is {size_of(frame.shape)}"
+                )
         sample["labels"] = torch.from_numpy(np.stack(ids))
     return sample
 
@@ -98,5 +100,6 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]} pixels (width x height)"
+def size_of(shape: tuple[int, ...]) -> str:
+    """What to call the size of pixels [H W ...] in a message."""
+    return f"{shape[1]}x{shape[0]} pixels (width x height)"

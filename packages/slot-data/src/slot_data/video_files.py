@@ -1,4 +1,5 @@
-"""Frames of a video file by their number, through PyAV (the extra `video`).
+"""Frames of a video file, by their number or one after the other, through PyAV (the extra
+`video`).
 
 A clip is read from the key frame before it, so neither time nor memory grows with the length of
 the file. That takes the presentation time of every frame. The packets tell it without being
@@ -14,10 +15,12 @@ from __future__ import annotations
 
 import bisect
 import importlib.util
+import re
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from slot_data.clips import too_short
+from slot_data.image_files import size_of
 from slot_data.sample import DataError
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm"})
+MISSING_SECONDS = 0.5  # that a file may lack of what it declares: durations are rounded
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,18 @@ class FrameTimes:
     file does not tell it.
     keys: those of the key frames.
     count: number of frames.
+    unit: seconds; where `shown` is empty, those from one frame to the next, on average.
     """
 
     shown: array[int]
     keys: array[int]
     count: int
+    unit: Fraction
+
+    def seconds(self, number: int) -> Fraction:
+        """When the frame is shown, from the first one on."""
+        units = self.shown[number] - self.shown[0] if self.shown else number
+        return units * self.unit
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,28 @@ class VideoFile:
             raise DataError(too_short(f"video {self.path}", length, frames))
         raise DataError(f"frame {frames[len(taken)]} of video {self.path} cannot be decoded")
 
+    def frames(self) -> Iterator[np.ndarray]:
+        """uint8 [H W 3] of every frame in order, decoded once and one at a time. Raises DataError
+        if the file cannot be read, is damaged, ends before its last frame, or a frame differs in
+        size from the first."""
+        shape, count = None, 0
+        for number, frame in self._decoded(0):
+            if number != count or frame.is_corrupt:
+                raise DataError(f"frame {count} of video {self.path} is damaged")
+            pixels = _pixels(frame)
+            shape = shape or pixels.shape
+            if pixels.shape != shape:
+                raise DataError(
+                    f"frame {number} of video {self.path} is {size_of(pixels.shape)}, but those "
+                    f"before it are {size_of(shape)}"
+                )
+            yield pixels
+            count += 1
+        if self.times is not None and count < self.times.count:
+            raise DataError(
+                f"video {self.path} ends after {count} of its {self.times.count} frames"
+            )
+
     def _decoded(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
         """(number, frame) in their order, from frame `start` or an earlier one on."""
         if self.times is None or not self.times.shown:
@@ -108,21 +142,47 @@ def require_av() -> None:
 
 
 def frame_times(path: Path) -> FrameTimes:
-    """Raises DataError if the file cannot be read or has no frames."""
+    """Raises DataError if the file cannot be read, has no frames, or ends early."""
     with _opened(path) as (container, stream):
         times = None
+        unit = stream.time_base or Fraction(1)
         # The others do not tell what they show before they are decoded: see the top of this file.
         if container.format.name != "avi" and stream.codec_context.name != "vp8":
-            times = _times_of_packets(path, container.demux(stream))
+            times = _times_of_packets(path, container.demux(stream), unit)
         if times is None:
             container.seek(0)
-            times = _times_of_frames(container.decode(stream))
-    if not times.count:
-        raise DataError(f"video {path} has no frames")
+            times = _times_of_frames(container.decode(stream), unit)
+        if not times.count:
+            raise DataError(f"video {path} has no frames")
+        if not times.shown:
+            times = replace(times, unit=1 / (stream.average_rate or Fraction(25)))
+        _refuse_cut_off(path, times, _declared_seconds(container, stream))
     return times
 
 
-def _times_of_packets(path: Path, packets: Iterable[Packet]) -> FrameTimes | None:
+def _declared_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    """How long Matroska and WebM files say that their video is; None for others, and where they
+    do not. Alone among all they show no trace of a missing end: other files have an index."""
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if found is None or "matroska" not in container.format.name:
+        return None
+    hours, minutes, seconds = found.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+def _refuse_cut_off(path: Path, times: FrameTimes, declared: float | None) -> None:
+    if declared is None or len(times.shown) < 2:
+        return
+    longest = max(late - early for early, late in pairwise(times.shown))
+    last = float(times.shown[-1] * times.unit)
+    if declared > last + max(MISSING_SECONDS, float(2 * longest * times.unit)):
+        raise DataError(
+            f"video {path} ends early: its last frame is shown at {last:.2f} of the "
+            f"{declared:.2f} seconds that it declares"
+        )
+
+
+def _times_of_packets(path: Path, packets: Iterable[Packet], unit: Fraction) -> FrameTimes | None:
     """None if a time is missing or occurs twice."""
     shown, keys = array("q"), array("q")
     for packet in packets:
@@ -137,17 +197,17 @@ def _times_of_packets(path: Path, packets: Iterable[Packet]) -> FrameTimes | Non
             keys.append(packet.pts)
     if len(set(shown)) < len(shown):
         return None
-    return FrameTimes(array("q", sorted(shown)), array("q", sorted(keys)), len(shown))
+    return FrameTimes(array("q", sorted(shown)), array("q", sorted(keys)), len(shown), unit)
 
 
-def _times_of_frames(frames: Iterable[VideoFrame]) -> FrameTimes:
+def _times_of_frames(frames: Iterable[VideoFrame], unit: Fraction) -> FrameTimes:
     times = [(frame.pts, frame.key_frame) for frame in frames]
     shown = array("q", (time for time, _ in times if time is not None))
     increasing = all(early < late for early, late in pairwise(shown))
     if len(shown) < len(times) or not increasing:
-        return FrameTimes(array("q"), array("q"), len(times))
+        return FrameTimes(array("q"), array("q"), len(times), unit)
     keys = array("q", (time for time, is_key in times if is_key and time is not None))
-    return FrameTimes(shown, keys, len(times))
+    return FrameTimes(shown, keys, len(times), unit)
 
 
 @contextmanager
