@@ -1,35 +1,58 @@
 """The encoder: one loop over time that gives the same slots whole, in chunks and as a stream."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from slot_core import (
+    ClusteredSlots,
+    ConditionedSlots,
+    EncoderState,
     GaussianSlots,
     InputError,
     LearnedSlots,
+    RecurrentPredictor,
+    ResidualMLPPredictor,
     SlotAttention,
     SlotEncoder,
     SlotOutput,
+    TransformerPredictor,
 )
 from slot_core.backbones import CNN
 
 CLOSE = {"rtol": 0, "atol": 1e-6}
 
 
-def make_encoder(initializer: nn.Module | None = None, **options) -> SlotEncoder:
+def make_encoder(
+    initializer: nn.Module | None = None, *, differentiation: Any = "unrolled", **options: Any
+) -> SlotEncoder:
     torch.manual_seed(0)
     return SlotEncoder(
         CNN((6, 8), strides=(2,)),
         initializer or LearnedSlots(3, 10),
-        SlotAttention(12, 10, num_iterations=2, **options),
+        SlotAttention(12, 10, num_iterations=2, differentiation=differentiation),
         projection_dim=12,
+        **options,
     )
+
+
+def remembering() -> nn.Module:
+    """A transformer with an LSTM: the predictor with the most to carry."""
+    torch.manual_seed(2)
+    return RecurrentPredictor(TransformerPredictor(10, num_heads=2), 10, 7)
 
 
 @pytest.fixture
 def video() -> Tensor:
     return torch.rand(2, 5, 3, 8, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=["carried over", "predicted"])
+def encoder(request: pytest.FixtureRequest) -> SlotEncoder:
+    predictor = remembering() if request.param == "predicted" else None
+    return make_encoder(predictor=predictor).eval()
 
 
 def test_shapes_of_a_video(video: Tensor):
@@ -41,16 +64,14 @@ def test_shapes_of_a_video(video: Tensor):
     assert torch.equal(output.state.slots, output.slots[:, -1])
 
 
-def test_a_picture_is_a_video_of_one_frame(video: Tensor):
-    encoder = make_encoder()
+def test_a_picture_is_a_video_of_one_frame(encoder: SlotEncoder, video: Tensor):
     picture = encoder(video[:, :1])
     torch.testing.assert_close(picture.slots, encoder(video).slots[:, :1], **CLOSE)
     slots, _ = encoder.step(video[:, 0])
     torch.testing.assert_close(picture.slots[:, 0], slots, **CLOSE)
 
 
-def test_a_stream_gives_what_the_batch_call_gives(video: Tensor):
-    encoder = make_encoder()
+def test_a_stream_gives_what_the_batch_call_gives(encoder: SlotEncoder, video: Tensor):
     whole, state = encoder(video), None
     for time, frame in enumerate(video.unbind(dim=1)):
         slots, state = encoder.step(frame, state)
@@ -58,8 +79,9 @@ def test_a_stream_gives_what_the_batch_call_gives(video: Tensor):
 
 
 @pytest.mark.parametrize("cut", [1, 3, 4])
-def test_chunks_with_carried_state_give_what_the_whole_gives(video: Tensor, cut: int):
-    encoder = make_encoder()
+def test_chunks_with_carried_state_give_what_the_whole_gives(
+    encoder: SlotEncoder, video: Tensor, cut: int
+):
     whole = encoder(video)
     start = encoder(video[:, :cut])
     end = encoder(video[:, cut:], start.state)
@@ -70,8 +92,7 @@ def test_chunks_with_carried_state_give_what_the_whole_gives(video: Tensor, cut:
     torch.testing.assert_close(end.state.slots, whole.state.slots, **CLOSE)
 
 
-def test_the_state_matters(video: Tensor):
-    encoder = make_encoder()
+def test_the_state_matters(encoder: SlotEncoder, video: Tensor):
     carried, _ = encoder.step(video[:, 1], encoder(video[:, :1]).state)
     fresh, _ = encoder.step(video[:, 1])
     assert (carried - fresh).abs().max() > 1e-2
@@ -114,14 +135,130 @@ def test_random_first_slots_are_drawn_once_for_a_video(video: Tensor):
     torch.testing.assert_close(torch.stack(slots, 1), run().slots, **CLOSE)
 
 
-@pytest.mark.parametrize("initializer", [LearnedSlots(3, 10), GaussianSlots(3, 10)])
+def test_the_theory_frame_by_frame(video: Tensor):
+    """Prediction between frames and correction on each, spelled out."""
+    encoder = make_encoder(predictor=remembering(), first_iterations=3).eval()
+    assert encoder.predictor is not None
+    features, _ = encoder.features(video)
+    slots = encoder.initializer(features[:, 0])
+    memory: Any = None
+    expected = []
+    for time in range(5):
+        if time:
+            slots, memory = encoder.predictor(slots, memory)
+        for _ in range(2 if time else 3):
+            slots, _ = encoder.corrector(features[:, time], slots, 1)
+        expected.append(slots)
+    output = encoder(video)
+    torch.testing.assert_close(output.slots, torch.stack(expected, 1), **CLOSE)
+    torch.testing.assert_close(output.state.predictor.cell, memory.cell, **CLOSE)
+
+
+def test_a_predictor_sees_every_frame_but_the_first_of_a_video(video: Tensor):
+    encoder = make_encoder(predictor=remembering())
+    assert encoder.predictor is not None
+    calls: list[int] = []
+    encoder.predictor.register_forward_hook(lambda *_: calls.append(1))
+    state = encoder(video[:, :1]).state
+    assert len(calls) == 0
+    assert state.predictor is None
+    state = encoder(video[:, 1:4], state).state
+    assert len(calls) == 3
+    encoder.step(video[:, 4], state)
+    assert len(calls) == 4
+
+
+def test_noise_on_the_first_slots_is_for_training_and_from_the_generator(video: Tensor):
+    encoder = make_encoder(slot_noise=0.3, predictor=ResidualMLPPredictor(10))
+    seen: list[Tensor] = []
+    encoder.corrector.register_forward_pre_hook(lambda module, args: seen.append(args[1].detach()))
+
+    def starts(generator: torch.Generator | None = None) -> list[Tensor]:
+        seen.clear()
+        encoder(video[:, :2], generator=generator)
+        return list(seen)
+
+    assert isinstance(encoder.initializer, LearnedSlots)
+    clean = encoder.initializer.slots.detach()
+    drawn = starts(torch.Generator().manual_seed(3))
+    noise = torch.randn(2, 3, 10, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(drawn[0], clean + 0.3 * noise, **CLOSE)
+    assert not torch.equal(starts()[0], starts()[0])
+    encoder.eval()
+    assert torch.equal(starts()[0], clean.expand(2, -1, -1))
+    encoder.train()
+    state = encoder(video[:, :1]).state
+    assert torch.equal(encoder.step(video[:, 1], state)[0], encoder.step(video[:, 1], state)[0])
+
+
+class Doubling(nn.Module):
+    """Shows that a video went through it."""
+
+    def forward(self, video: Tensor) -> Tensor:
+        return 2 * video[..., ::2, :]
+
+
+def test_preprocessing_stands_before_the_backbone(video: Tensor):
+    plain, encoder = make_encoder().eval(), make_encoder(preprocessing=Doubling()).eval()
+    expected = plain(2 * video[..., ::2, :])
+    output = encoder(video)
+    assert torch.equal(output.slots, expected.slots)
+    assert output.feature_size == expected.feature_size == (2, 6)
+    assert torch.equal(encoder.step(video[:, 0])[0], plain.step(2 * video[:, 0, :, ::2])[0])
+    assert encoder.state_dict().keys() == plain.state_dict().keys()
+
+
+BOXES = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.25, 1.0, 1.0]]]).expand(2, -1, -1)
+
+
+def test_a_conditioned_video_whole_and_streamed(video: Tensor):
+    encoder = make_encoder(ConditionedSlots(3, 10), predictor=remembering()).eval()
+    whole = encoder(video, conditioning=BOXES)
+    state, told = None, BOXES
+    for time, frame in enumerate(video.unbind(dim=1)):
+        slots, state = encoder.step(frame, state, conditioning=told)
+        torch.testing.assert_close(slots, whole.slots[:, time], **CLOSE)
+        told = None
+    other = encoder(video, conditioning=BOXES.flip(1))
+    assert (other.slots - whole.slots).abs().max() > 1e-2
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_conditioning_is_for_the_first_frame_of_a_conditioned_encoder(video: Tensor):
+    conditioned = make_encoder(ConditionedSlots(3, 10))
+    with pytest.raises(InputError, match="conditioned on boxes, but none were given"):
+        conditioned(video)
+    state = conditioned(video, conditioning=BOXES).state
+    with pytest.raises(InputError, match="conditioning is of a video's first frame"):
+        conditioned(video, state, conditioning=BOXES)
+    for initializer in (LearnedSlots(3, 10), GaussianSlots(3, 10), ClusteredSlots(3)):
+        with pytest.raises(InputError, match="this model's first slots are not conditioned"):
+            make_encoder(initializer)(video, conditioning=BOXES)
+
+
+def test_a_state_of_other_videos_is_refused(video: Tensor):
+    encoder = make_encoder()
+    state = encoder(video[:1]).state
+    with pytest.raises(InputError, match="the state is of 1 videos, these frames of 2"):
+        encoder.step(video[:, 0], EncoderState(state.slots))
+
+
+INITIALIZERS = {
+    "learned": lambda: LearnedSlots(3, 10),
+    "gaussian": lambda: GaussianSlots(3, 10),
+    "conditioned": lambda: ConditionedSlots(3, 10, hidden_dim=6),
+}
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS)
 @pytest.mark.parametrize("differentiation", ["unrolled", "straight_through"])
-def test_gradients_reach_every_parameter(
-    video: Tensor, initializer: nn.Module, differentiation: str
-):
-    encoder = make_encoder(initializer, differentiation=differentiation)
+def test_gradients_reach_every_parameter(video: Tensor, initializer: str, differentiation: str):
+    encoder = make_encoder(
+        INITIALIZERS[initializer](), differentiation=differentiation, predictor=remembering()
+    )
     encoder.zero_grad()
-    slots = encoder(video).slots
+    conditioning = BOXES if initializer == "conditioned" else None
+    slots = encoder(video, conditioning=conditioning).slots
     (slots * torch.randn(slots.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name

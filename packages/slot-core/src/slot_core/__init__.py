@@ -1,5 +1,6 @@
 """Slot Attention, slot encoders for images and videos, and checkpoints on the Hugging Face Hub."""
 
+from slot_core.conditioned_slots import ConditionedSlots
 from slot_core.config import StrictConfig
 from slot_core.errors import CheckpointError, ConfigError, InputError
 from slot_core.hub import HubModel
@@ -19,6 +20,7 @@ from slot_core.slot_predictors import (
 __all__ = [
     "CheckpointError",
     "ClusteredSlots",
+    "ConditionedSlots",
     "ConfigError",
     "DecoderOutput",
     "EncoderState",

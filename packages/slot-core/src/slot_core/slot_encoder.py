@@ -1,7 +1,7 @@
 """Video to slots: the one encoder of pictures and videos (SAVi, arXiv 2111.12594, section 2).
 
-For each frame the predictor carries the slots over from the frame before (the first frame takes
-them from the initializer), and the corrector, Slot Attention, refines them on the frame's
+The first frame's slots come from the initializer. For every other frame the predictor carries
+over the slots of the frame before. The corrector, Slot Attention, refines them on the frame's
 features. A picture is a video of one frame. The features of all frames are computed in one call
 of the backbone; this file holds the only loop over time.
 """
@@ -16,12 +16,11 @@ from slot_core.errors import InputError
 from slot_core.outputs import EncoderState, SlotOutput
 from slot_core.position_embedding import PositionEmbedding
 from slot_core.slot_attention import SlotAttention
+from slot_core.slot_initializers import Conditioning, standard_normal_like
 
 
 class SlotEncoder(nn.Module):
-    """Backbone, position embedding, initializer and corrector in one.
-
-    Between frames the slots are carried over as they are.
+    """Backbone, position embedding, initializer, corrector and predictor in one.
 
     Args:
         backbone: frames [B 3 H W] to a feature map; has ``feature_dim``.
@@ -29,6 +28,13 @@ class SlotEncoder(nn.Module):
         corrector: features and slots to slots; its ``feature_dim`` is ``projection_dim``.
         projection_dim: width that the backbone's features are projected to, position by
             position (LayerNorm, Linear, ReLU, Linear).
+        predictor: slots of a frame, and its own state, to where the next frame's slots start;
+            see slot_predictors.py. None carries the slots over as they are.
+        first_iterations: of the corrector on a video's first frame; None for as many as on the
+            others.
+        slot_noise: standard deviation of Gaussian noise on a video's first slots while
+            training; it parts slots that would share an object.
+        preprocessing: what a video goes through before the backbone; None for nothing.
     """
 
     def __init__(
@@ -38,9 +44,16 @@ class SlotEncoder(nn.Module):
         corrector: SlotAttention,
         *,
         projection_dim: int,
+        predictor: nn.Module | None = None,
+        first_iterations: int | None = None,
+        slot_noise: float = 0.0,
+        preprocessing: nn.Module | None = None,
     ) -> None:
         super().__init__()
         feature_dim = int(backbone.feature_dim)  # pyright: ignore[reportArgumentType]
+        self.first_iterations = first_iterations
+        self.slot_noise = slot_noise
+        self.preprocessing = preprocessing
         self.backbone = backbone
         self.position_embedding = PositionEmbedding(feature_dim)
         self.projection = nn.Sequential(
@@ -51,29 +64,35 @@ class SlotEncoder(nn.Module):
         )
         self.initializer = initializer
         self.corrector = corrector
+        self.predictor = predictor
 
     def forward(
         self,
         video: Float[Tensor, "batch time 3 height width"],
         state: EncoderState | None = None,
         generator: torch.Generator | None = None,
+        conditioning: Conditioning | None = None,
     ) -> SlotOutput:
-        """Slots of every frame of a normalised video.
+        """Slots of every frame.
 
         Args:
-            video: one frame or more.
+            video: one frame or more, as ``preprocessing`` takes them.
             state: of the frames before; None for a video's first frames.
-            generator: draws the first slots, where they are random.
+            generator: draws the first slots, where they are random, and their noise.
+            conditioning: boxes, points or masks of the objects in the video's first frame, for
+                an initializer that is conditioned on them (see ConditionedSlots).
 
         Raises:
-            InputError: if the video has no frame.
+            InputError: if the video has no frame, the state is of another batch, or conditioning
+                is given with a state, lacks, or does not fit.
         """
         if video.shape[1] == 0:
             raise InputError("the video has no frames; expected at least 1")
         features, feature_size = self.features(video)
         slots, attention = [], []
-        for frame_features in features.unbind(dim=1):
-            corrected, frame_attention, state = self._correct(frame_features, state, generator)
+        for time, frame_features in enumerate(features.unbind(dim=1)):
+            told = conditioning if time == 0 else None
+            corrected, frame_attention, state = self._next(frame_features, state, generator, told)
             slots.append(corrected)
             attention.append(frame_attention)
         assert state is not None  # at least one frame was seen
@@ -84,28 +103,60 @@ class SlotEncoder(nn.Module):
         frame: Float[Tensor, "batch 3 height width"],
         state: EncoderState | None = None,
         generator: torch.Generator | None = None,
+        conditioning: Conditioning | None = None,
     ) -> tuple[Float[Tensor, "batch slots dim"], EncoderState]:
-        """Slots of the next frame of a stream; equal to what ``forward`` gives for it."""
+        """Slots of the next frame of a stream; equal to what ``forward`` gives for it.
+
+        Arguments and errors are those of ``forward``.
+        """
         features, _ = self.features(frame[:, None])
-        slots, _, state = self._correct(features[:, 0], state, generator)
+        slots, _, state = self._next(features[:, 0], state, generator, conditioning)
         return slots, state
 
     def features(
         self, video: Float[Tensor, "batch time 3 height width"]
     ) -> tuple[Float[Tensor, "batch time positions dim"], tuple[int, int]]:
         """Projected features of all frames in one call, and the size of their grid."""
+        if self.preprocessing is not None:
+            video = self.preprocessing(video)
         batch, time = video.shape[:2]
         maps = self.position_embedding(self.backbone(video.flatten(0, 1)))
         height, width = maps.shape[-2:]
         features = self.projection(maps.flatten(2).transpose(1, 2))
         return features.unflatten(0, (batch, time)), (height, width)
 
-    def _correct(
+    def _next(
         self,
         features: Float[Tensor, "batch positions dim"],
         state: EncoderState | None,
         generator: torch.Generator | None,
+        conditioning: Conditioning | None,
     ) -> tuple[Tensor, Tensor, EncoderState]:
-        slots = self.initializer(features, generator=generator) if state is None else state.slots
+        """Slots, attention and state of one frame."""
+        if state is None:
+            slots = self._first_slots(features, generator, conditioning)
+            slots, attention = self.corrector(features, slots, self.first_iterations)
+            return slots, attention, EncoderState(slots)
+        if conditioning is not None:
+            raise InputError("conditioning is of a video's first frame; it was given with a state")
+        if state.slots.shape[0] != features.shape[0]:
+            raise InputError(
+                f"the state is of {state.slots.shape[0]} videos, these frames of "
+                f"{features.shape[0]}"
+            )
+        slots, memory = state.slots, state.predictor
+        if self.predictor is not None:
+            slots, memory = self.predictor(slots, memory)
         slots, attention = self.corrector(features, slots)
-        return slots, attention, EncoderState(slots)
+        return slots, attention, EncoderState(slots, memory)
+
+    def _first_slots(
+        self,
+        features: Float[Tensor, "batch positions dim"],
+        generator: torch.Generator | None,
+        conditioning: Conditioning | None,
+    ) -> Float[Tensor, "batch slots slot_dim"]:
+        slots = self.initializer(features, generator=generator, conditioning=conditioning)
+        if self.training and self.slot_noise:
+            slots = slots + self.slot_noise * standard_normal_like(slots, generator)
+        return slots

@@ -1,18 +1,24 @@
-"""The first slots of a video: learned queries, draws from a learned Gaussian, or seeds taken from
-the first frame's features.
+"""The first slots of a video that nobody tells what to look for: learned queries, draws from a
+learned Gaussian, or seeds taken from the first frame's features.
 
 Gradients reach the parameters of the first two: the Gaussian is reparametrised (mean + spread *
 noise), which several ports of Slot Attention lost.
+
+Every initializer is called alike, those of ``conditioned_slots.py`` too; these here refuse what
+they would have to ignore.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from slot_core.errors import InputError
+
+# What a conditioned encoder is told of a video's first frame; see conditioned_slots.py.
+Conditioning = Shaped[Tensor, "..."]
 
 
 class LearnedSlots(nn.Module):
@@ -33,8 +39,14 @@ class LearnedSlots(nn.Module):
         self,
         features: Float[Tensor, "batch positions feature_dim"],
         generator: torch.Generator | None = None,
+        conditioning: Conditioning | None = None,
     ) -> Float[Tensor, "batch slots dim"]:
-        """The same slots for every sample of the batch; nothing is drawn."""
+        """The same slots for every sample of the batch; nothing is drawn.
+
+        Raises:
+            InputError: if there is any conditioning.
+        """
+        _refuse(conditioning)
         return self.slots.expand(features.shape[0], -1, -1)
 
 
@@ -60,18 +72,16 @@ class GaussianSlots(nn.Module):
         self,
         features: Float[Tensor, "batch positions feature_dim"],
         generator: torch.Generator | None = None,
+        conditioning: Conditioning | None = None,
     ) -> Float[Tensor, "batch slots dim"]:
         """First slots for every sample of the batch, drawn with ``generator``.
 
-        The noise is drawn on the generator's own device (the parameters' where there is none).
+        Raises:
+            InputError: if there is any conditioning.
         """
-        noise = torch.randn(
-            (features.shape[0], self.num_slots, self.mean.numel()),
-            generator=generator,
-            device=generator.device if generator else self.mean.device,
-            dtype=self.mean.dtype,
-        )
-        return self.mean + self.log_std.exp() * noise.to(self.mean.device)
+        _refuse(conditioning)
+        mean = self.mean.expand(features.shape[0], self.num_slots, -1)
+        return mean + self.log_std.exp() * standard_normal_like(mean, generator)
 
 
 class ClusteredSlots(nn.Module):
@@ -96,12 +106,14 @@ class ClusteredSlots(nn.Module):
         self,
         features: Float[Tensor, "batch positions dim"],
         generator: torch.Generator | None = None,
+        conditioning: Conditioning | None = None,
     ) -> Float[Tensor, "batch slots dim"]:
         """Normalised features at well-spread positions; nothing is drawn.
 
         Raises:
-            InputError: if there are fewer positions than slots.
+            InputError: if there are fewer positions than slots, or there is any conditioning.
         """
+        _refuse(conditioning)
         if features.shape[1] < self.num_slots:
             raise InputError(
                 f"{self.num_slots} slots need as many positions, the frame has {features.shape[1]}"
@@ -109,6 +121,19 @@ class ClusteredSlots(nn.Module):
         normalised = F.layer_norm(features, features.shape[-1:])
         chosen = farthest_points(normalised.detach(), self.num_slots)
         return normalised.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[-1]))
+
+
+def standard_normal_like(
+    slots: Float[Tensor, "batch slots dim"], generator: torch.Generator | None
+) -> Float[Tensor, "batch slots dim"]:
+    """Noise drawn on the generator's own device (that of the slots where there is none)."""
+    noise = torch.randn(
+        slots.shape,
+        generator=generator,
+        device=generator.device if generator else slots.device,
+        dtype=slots.dtype,
+    )
+    return noise.to(slots.device)
 
 
 def farthest_points(
@@ -130,3 +155,8 @@ def _squared_distance(
     points: Float[Tensor, "batch positions dim"], point: Float[Tensor, "batch dim"]
 ) -> Float[Tensor, "batch positions"]:
     return (points - point[:, None]).float().square().sum(dim=-1)
+
+
+def _refuse(conditioning: Tensor | None) -> None:
+    if conditioning is not None:
+        raise InputError("conditioning was given, but this model's first slots are not conditioned")
