@@ -45,6 +45,20 @@ def test_every_kind_of_annotation_is_batched_where_all_have_it():
     assert set(collate(samples)) == {"video", "id", "labels", "class_labels", "overlap"}
 
 
+def test_depth_and_flow_are_batched():
+    samples = [Shapes(image_size=32, num_frames=3)[index] for index in range(2)]
+    for number, sample in enumerate(samples):
+        sample["depth"] = torch.full((3, 32, 32), float(number))
+        sample["flow"] = torch.full((3, 2, 32, 32), float(number))
+    batch = collate(samples)
+    assert batch["depth"].shape == (2, 3, 32, 32)
+    assert batch["flow"].shape == (2, 3, 2, 32, 32)
+    assert batch["flow"][1].eq(1).all()
+    samples[1]["flow"] = samples[1]["flow"][:, :1]
+    with pytest.raises(DataError, match=r"sample 'train-0-000001': flow of shape \(3, 1, 32, 32\)"):
+        collate(samples)
+
+
 def test_two_sizes_name_both_samples():
     samples = [Shapes()[0], Shapes()[1], Shapes(image_size=32, num_frames=2)[7]]
     with pytest.raises(DataError) as error:

@@ -24,6 +24,8 @@ def make(height, width, seed=0) -> Sample:
         "class_labels": labels * 2,
         "void": labels == 3,
         "overlap": labels == 4,
+        "depth": torch.rand(2, height, width, generator=bits),
+        "flow": torch.rand(2, 2, height, width, generator=bits),
         "id": "s",
     }
 
@@ -51,7 +53,8 @@ def test_each_fit_treats_every_map_alike(fit, shape, turned):
     sample = make(80, 60) if turned else make(60, 80)
     result = framed(sample, fit=fit, image_size=32)
     for name in PIXEL_MAPS:
-        assert result[name].shape == (2, *(shape[::-1] if turned else shape)), name
+        axes = (2, 2) if name == "flow" else (2,)
+        assert result[name].shape == (*axes, *(shape[::-1] if turned else shape)), name
         assert result[name].dtype == sample[name].dtype
     assert result["video"].shape[-2:] == result["labels"].shape[-2:]
     assert torch.equal(result["class_labels"], result["labels"] * 2)

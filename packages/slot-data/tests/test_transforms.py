@@ -138,3 +138,41 @@ def test_flip():
     flipped = horizontal_flip(make())
     assert torch.equal(flipped["video"], make()["video"].flip(3))
     assert torch.equal(flipped["labels"], make()["labels"].flip(2))
+
+
+def moving_right(height=4, width=6) -> Sample:
+    """A ramp that moves 3 pixels down and 2 to the right between frames; depth is the ramp."""
+    sample = make(height=height, width=width)
+    ramp = torch.arange(width, dtype=torch.float32).expand(2, height, width)
+    sample["depth"] = ramp.clone()
+    sample["flow"] = torch.tensor([3.0, 2.0])[:, None, None].repeat(2, 1, height, width)
+    return sample
+
+
+def test_flow_counts_the_pixels_of_the_new_size():
+    resized = resize(moving_right(4, 6), (2, 12), antialias=False)
+    assert resized["flow"].shape == (2, 2, 2, 12)
+    assert torch.equal(resized["flow"][:, 0], torch.full((2, 2, 12), 1.5))
+    assert torch.equal(resized["flow"][:, 1], torch.full((2, 2, 12), 4.0))
+
+
+def test_depth_is_resized_like_the_picture():
+    resized = resize(moving_right(4, 6), (4, 12), antialias=False)
+    between = [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4.25, 4.75, 5]
+    assert torch.allclose(resized["depth"], torch.tensor(between).expand(2, 4, 12))
+
+
+def test_a_mirrored_video_moves_the_other_way():
+    sample = moving_right()
+    flipped = horizontal_flip(sample)
+    assert torch.equal(flipped["flow"], torch.tensor([3.0, -2.0])[:, None, None].expand(2, 2, 4, 6))
+    assert torch.equal(flipped["depth"], sample["depth"].flip(-1))
+    assert (sample["flow"][:, 1] == 2).all(), "the given one is not changed"
+
+
+def test_flow_is_cut_with_the_picture():
+    sample = moving_right()
+    sample["flow"][:, :, 1, 2] = 9
+    cut = crop(sample, 1, 2, 2, 3)
+    assert torch.equal(cut["flow"], sample["flow"][:, :, 1:3, 2:5])
+    assert cut["flow"][0, 0, 0, 0] == 9

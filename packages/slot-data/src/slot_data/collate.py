@@ -11,8 +11,9 @@ from slot_data.sample import NUMBERED_MAPS, PIXEL_MAPS, DataError, Sample
 
 class Batch(TypedDict):
     """video: float32 [B T 3 H W] in [0, 1]. labels, class_labels: int64 [B T H W], 0 is the
-    background. void, overlap: bool [B T H W]. outcome: bool [B]. id, scenario: one per sample.
-    What not every sample has is left out."""
+    background. void, overlap: bool [B T H W]. depth: float32 [B T H W]. flow: float32
+    [B T 2 H W]. outcome: bool [B]. id, scenario: one per sample. What not every sample has is
+    left out."""
 
     video: Tensor
     id: list[str]
@@ -20,6 +21,8 @@ class Batch(TypedDict):
     class_labels: NotRequired[Tensor]
     void: NotRequired[Tensor]
     overlap: NotRequired[Tensor]
+    depth: NotRequired[Tensor]
+    flow: NotRequired[Tensor]
     outcome: NotRequired[Tensor]
     scenario: NotRequired[list[str]]
 
@@ -51,7 +54,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def _fitting(sample: Sample, name: str) -> Tensor:
     pixels: Tensor = cast(dict[str, Any], sample)[name]
-    if pixels.shape != sample["video"][:, 0].shape:
+    over = sample["video"][:, :2] if name == "flow" else sample["video"][:, 0]
+    if pixels.shape != over.shape:
         raise DataError(
             f"sample {sample['id']!r}: {name} of shape {tuple(pixels.shape)} do not fit its video "
             f"of {_size(sample['video'])}"

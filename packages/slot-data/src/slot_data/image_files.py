@@ -8,6 +8,8 @@ never as the brightness of their colours.
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,21 @@ _UNREADABLE = (  # what Pillow is known to raise on broken files
 )
 
 
-def read_picture(path: Path) -> np.ndarray:
+@dataclass(frozen=True)
+class PictureBytes:
+    """A picture file that lies inside another file; `name` is what to call it in errors."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PictureFile = Path | PictureBytes
+
+
+def read_picture(path: PictureFile) -> np.ndarray:
     """uint8 [H W 3]. Raises DataError if the file cannot be read whole or holds float pixels."""
     image = ImageOps.exif_transpose(_open(path))
     if image.mode in ("I", "I;16", "I;16B"):
@@ -43,7 +59,7 @@ def read_picture(path: Path) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: PictureFile) -> np.ndarray:
     """uint8 or int32 [H W] of object numbers. Raises DataError for colour, where a number is not
     defined."""
     image = _open(path)
@@ -56,7 +72,9 @@ def read_mask(path: Path) -> np.ndarray:
     return ids.astype(np.uint8 if ids.itemsize == 1 else np.int32)
 
 
-def read_sample(identity: str, pictures: Sequence[Path], masks: Sequence[Path] | None) -> Sample:
+def read_sample(
+    identity: str, pictures: Sequence[PictureFile], masks: Sequence[PictureFile] | None
+) -> Sample:
     """One frame per picture. Raises DataError if sizes differ between frames or from a mask's."""
     frames = [read_picture(path) for path in pictures]
     for path, frame in zip(pictures, frames, strict=True):
@@ -72,7 +90,7 @@ def sample_of(
     identity: str,
     frames: Sequence[np.ndarray],
     names: Sequence[str],
-    masks: Sequence[Path] | None,
+    masks: Sequence[PictureFile] | None,
 ) -> Sample:
     """frames: uint8 [H W 3] of one size; names: what to call each. Raises DataError if a mask
     cannot be read or differs in size from its frame."""
@@ -91,9 +109,9 @@ def sample_of(
     return sample
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: PictureFile) -> Image.Image:
     try:
-        image = Image.open(path)
+        image = Image.open(BytesIO(path.content) if isinstance(path, PictureBytes) else path)
         image.load()
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error

@@ -28,6 +28,9 @@ class Sample(TypedDict):
         to be left out of scores; labels are 0 there.
     overlap: bool [T H W]: pixels that several annotated objects cover; a policy of the dataset
         says whose label they have.
+    depth: float32 [T H W]: how far each pixel is from the camera, in the dataset's units.
+    flow: float32 [T 2 H W]: how far what each pixel shows moves down and to the right, in pixels,
+        from this frame of the video to the one next to it, on the side that was asked for.
     scenario: which part of the dataset the sample belongs to (Physion).
     outcome: what a question about the sample has for an answer (Physion: do the two touch?).
     """
@@ -38,13 +41,15 @@ class Sample(TypedDict):
     class_labels: NotRequired[Tensor]
     void: NotRequired[Tensor]
     overlap: NotRequired[Tensor]
+    depth: NotRequired[Tensor]
+    flow: NotRequired[Tensor]
     scenario: NotRequired[str]
     outcome: NotRequired[bool]
 
 
 NUMBERED_MAPS = ("labels", "class_labels")
-PIXEL_MAPS = (*NUMBERED_MAPS, "void", "overlap")
-"""The keys of [T H W] that lie over the video: cut, resized and mirrored with it."""
+PIXEL_MAPS = (*NUMBERED_MAPS, "void", "overlap", "depth", "flow")
+"""The keys of [T .. H W] that lie over the video: cut, resized and mirrored with it."""
 
 
 def pixel_maps(sample: Sample) -> dict[str, Tensor]:

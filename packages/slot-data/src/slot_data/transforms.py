@@ -53,8 +53,9 @@ def resize(
     label_resize: LabelResize = "nearest-exact",
     interpolation: Interpolation = "bilinear",
 ) -> Sample:
-    """To `size` x `size`, or to (height, width): the picture in float, rounded back to uint8, the
-    maps over it to the nearest. Raises DataError for a size below 1."""
+    """To `size` x `size`, or to (height, width): the picture in float, rounded back to uint8, depth
+    and flow likewise, the other maps over it to the nearest. Flow counts new pixels then. Raises
+    DataError for a size below 1."""
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise DataError(f"size {height}x{width} is not at least 1x1")
@@ -66,7 +67,16 @@ def resize(
     exact = label_resize == "nearest-exact"
     rows = _nearest(video.shape[-2], height, exact)
     columns = _nearest(video.shape[-1], width, exact)
-    maps = {name: pixels[..., rows[:, None], columns] for name, pixels in maps.items()}
+    for name, pixels in maps.items():
+        if pixels.is_floating_point():
+            frames = pixels.reshape(len(pixels), -1, *pixels.shape[-2:])
+            frames = F.interpolate(frames, (height, width), mode=interpolation, antialias=antialias)
+            maps[name] = frames.reshape(*pixels.shape[:-2], height, width)
+        else:
+            maps[name] = pixels[..., rows[:, None], columns]
+    if "flow" in maps:
+        scale = torch.tensor([height / video.shape[-2], width / video.shape[-1]])
+        maps["flow"] *= scale[:, None, None]
     pixels = F.interpolate(video.float(), (height, width), mode=interpolation, antialias=antialias)
     return with_pixels(sample, pixels.round_().clamp_(0, 255).to(torch.uint8), maps)
 
@@ -101,6 +111,8 @@ def relabel(sample: Sample, from_zero: bool = False) -> Sample:
 
 def horizontal_flip(sample: Sample) -> Sample:
     maps = {name: pixels.flip(-1) for name, pixels in pixel_maps(sample).items()}
+    if "flow" in maps:
+        maps["flow"][:, 1].neg_()  # flip has made a copy
     return with_pixels(sample, sample["video"].flip(-1), maps)
 
 
