@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-PROGRAM = "import json, sys, slot_core; print(json.dumps(sorted(sys.modules)))"
+PROGRAM = "import json, sys, slot_core.backbones; print(json.dumps(sorted(sys.modules)))"
 HEAVY = {"accelerate", "datasets", "diffusers", "evaluate", "torchvision", "transformers"}
 
 
