@@ -140,21 +140,23 @@ def farthest_points(
     points: Float[Tensor, "batch positions dim"], count: int
 ) -> Int[Tensor, "batch count"]:
     """Indices of ``count`` points: nearest to the mean, then each farthest from all before."""
-    chosen = _squared_distance(points, points.mean(dim=1)).argmin(dim=1)
+    points = points.float()
+    lengths = points.square().sum(dim=-1)
+    rows = torch.arange(len(points), device=points.device)
+
+    def squared_distances(point: Tensor) -> Tensor:
+        # By the product, not the difference: a quarter of the time, and only the order counts.
+        products = torch.bmm(points, point[:, :, None]).squeeze(-1)
+        return lengths - 2 * products + point.square().sum(dim=-1, keepdim=True)
+
+    chosen = squared_distances(points.mean(dim=1)).argmin(dim=1)
     indices = [chosen]
-    nearest = torch.full(points.shape[:2], torch.inf, device=points.device)
+    nearest = torch.full_like(lengths, torch.inf)
     for _ in range(count - 1):
-        last = points[torch.arange(len(points), device=points.device), chosen]
-        nearest = torch.minimum(nearest, _squared_distance(points, last))
+        nearest = torch.minimum(nearest, squared_distances(points[rows, chosen]))
         chosen = nearest.argmax(dim=1)
         indices.append(chosen)
     return torch.stack(indices, dim=1)
-
-
-def _squared_distance(
-    points: Float[Tensor, "batch positions dim"], point: Float[Tensor, "batch dim"]
-) -> Float[Tensor, "batch positions"]:
-    return (points - point[:, None]).float().square().sum(dim=-1)
 
 
 def _refuse(conditioning: Tensor | None) -> None:
