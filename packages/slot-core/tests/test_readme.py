@@ -24,12 +24,13 @@ def lines_of_code(snippet: str) -> int:
 
 
 def test_the_snippets_run_and_give_what_the_text_says(namespace: dict):
-    assert len(SNIPPETS) == 6
+    assert len(SNIPPETS) == 7
     assert namespace["attention"].shape == (8, 5, 1024)
     assert namespace["output"].slots.shape == (2, 6, 5, 32)
     assert namespace["output"].attention.shape == (2, 6, 5, 1024)
     assert namespace["slots"].shape == (2, 5, 32)  # the stream's
     assert namespace["followed"].slots.shape == (1, 6, 5, 32)
+    assert namespace["patches"].shape == (2, 384, 4, 6)
     assert Path("readout/model.safetensors").is_file()
     assert type(namespace["model"]).__name__ == "Readout"
 
