@@ -10,7 +10,9 @@ import sys
 import pytest
 
 from slot_data import DataError, Shapes, catalog, load_dataset_by_name
+from slot_data.augmentations import augmentations_by_name
 from slot_data.options import allowed_options, check_options, parse_option
+from slot_data.presets import PRESETS
 from slot_data.sample import SampleDataset
 
 LIST_MODULES = """
@@ -26,7 +28,8 @@ print(*sorted(after - before - set(sys.stdlib_module_names)))
 
 
 def test_names_and_cards():
-    assert catalog.names() == ["shapes", "folder", "clevrtex"]
+    assert catalog.names()[:3] == ["shapes", "folder", "clevrtex"]
+    assert len(set(catalog.names())) == len(catalog.names())
     for name in catalog.names():
         card = catalog.card(name)
         assert card.name == name
@@ -59,7 +62,7 @@ def test_options_reach_the_dataset():
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("shape", {}, "dataset 'shape' is not one of shapes, folder, clevrtex"),
+        ("shape", {}, f"dataset 'shape' is not one of {', '.join(catalog.names())}"),
         (
             "shapes",
             {"size": 64},
@@ -140,6 +143,35 @@ def test_every_option_of_every_dataset_accepts_its_own_default():
             for option, parameter in allowed_options(loader).items()
         }
         check_options(name, loader, options)
+
+
+def test_every_preset_is_of_a_dataset_and_sets_what_it_has():
+    assert set(PRESETS) <= set(catalog.names())
+    for name, presets in PRESETS.items():
+        card = catalog.card(name)
+        assert catalog.presets(name) == presets
+        for preset in presets.values():
+            assert preset.description
+            augmentations_by_name(preset.augmentations)
+            for split in (*card.splits, *preset.by_split):
+                options = preset.options_of(split)
+                check_options(name, card.loader, {"root": ".", **options})
+                assert parse_option_all(name, options) == options
+            assert set(preset.by_split) <= set(card.splits)
+    assert catalog.presets("shapes") == {}
+
+
+def parse_option_all(name, options):
+    """The options, written on a command line and read again."""
+    return dict(catalog.parse_option(name, f"{key}={value}") for key, value in options.items())
+
+
+def test_a_preset_on_a_command_line():
+    assert catalog.parse_option("coco", "preset=dinosaur") == ("preset", "dinosaur")
+    with pytest.raises(DataError, match="dataset 'coco' has no preset 'x'; it has slotdiffusion"):
+        catalog.parse_option("coco", "preset=x")
+    with pytest.raises(DataError, match="dataset 'folder' has no preset 'x'; it has none"):
+        load_dataset_by_name("folder", split="all", preset="x", root=".")
 
 
 def test_the_entry_point_for_evaluation():

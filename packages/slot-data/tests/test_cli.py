@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slot_data import Shapes, cli
+from slot_data import Shapes, catalog, cli
 
 
 @pytest.fixture
@@ -31,16 +31,13 @@ def run(monkeypatch, capsys):
 def test_info_prints_every_card_or_one(run):
     code, text, _ = run("info")
     assert code == 0
-    assert [line for line in text.split("\n") if line in ("shapes", "folder", "clevrtex")] == [
-        "shapes",
-        "folder",
-        "clevrtex",
-    ]
+    assert [line for line in text.split("\n") if line in catalog.names()] == catalog.names()
     code, text, _ = run("info", "clevrtex")
     assert code == 0
     assert "train 40,000, validation 5,000, test 5,000" in text
     assert "slots          11" in text
     assert "root (a text or a path, required)" in text
+    assert "presets        slotdiffusion: SlotDiffusion (Wu et al. 2023)" in text
     assert max(map(len, text.split("\n"))) <= 100
 
 

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from PIL import Image
 
 from slot_data import DataError, Sample
-from slot_data.transforms import centre_crop, crop, horizontal_flip, relabel, resize
+from slot_data.transforms import (
+    centre_crop,
+    crop,
+    horizontal_flip,
+    nearest_places,
+    relabel,
+    resize,
+)
 
 
 def make(frames=2, height=6, width=9, seed=0) -> Sample:
@@ -77,15 +84,42 @@ def test_antialiased_pictures_agree_with_pillow():
     assert abs(pixels - expected).max() <= 1, "Pillow rounds between its two passes"
 
 
-@pytest.mark.parametrize(("old", "new"), [(192, 128), (240, 64), (17, 40), (128, 128)])
+# On 168 -> 320, 182 -> 299 and 294 -> 175 a new place falls on the border between two old ones.
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(192, 128), (240, 64), (17, 40), (128, 128), (168, 320), (182, 299), (294, 175)],
+)
 def test_labels_agree_with_both_nearest_rules(old, new):
     sample = make(1, old, old)
     for rule in ("nearest", "nearest-exact"):
         expected = F.interpolate(sample["labels"][None].float(), (new, new), mode=rule)[0]
         assert torch.equal(resize(sample, new, label_resize=rule)["labels"].float(), expected)
+    if (old, new) in ((182, 299), (294, 175)):
+        return  # Pillow adds the scale up, so its borders are others
     pillow = Image.fromarray(sample["labels"][0].numpy())
     exact = np.asarray(pillow.resize((new, new), Image.Resampling.NEAREST))
     assert np.array_equal(resize(sample, new)["labels"][0].numpy(), exact)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [  # cv2.resize of arange(old) with INTER_NEAREST, OpenCV 5.0
+        (6, 4, [0, 1, 3, 4]),
+        (4, 6, [0, 0, 1, 2, 2, 3]),
+        (10, 10, list(range(10))),
+    ],
+)
+def test_labels_by_the_rule_of_opencv(old, new, expected):
+    assert nearest_places(old, new, "opencv").tolist() == expected
+
+
+def test_where_opencv_falls_to_the_other_side():
+    """At i * 144 / 224 = an integer, OpenCV 5.0 sometimes takes the place before it."""
+    exact = torch.arange(224) * 144 // 224
+    found = nearest_places(144, 224, "opencv")
+    differing = torch.nonzero(exact != found).flatten().tolist()
+    assert differing == [42, 70, 84, 98, 126, 140, 154, 168, 182, 196]
+    assert (exact - found).unique().tolist() == [0, 1]
 
 
 def test_the_two_rules_differ_on_clevrtex_sizes():

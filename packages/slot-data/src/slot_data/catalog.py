@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
+from slot_data.coco import Coco
 from slot_data.folder import Folder
 from slot_data.options import check_options
 from slot_data.options import parse_option as parse_option_of
@@ -18,8 +19,8 @@ from slot_data.shapes import SPLITS, Shapes
 class Card:
     """splits: number of samples per split, None where the files decide it.
     objects: how many per picture, and whether that is computed or documented by the authors.
-    num_slots: a suggestion: the most objects and one for the background; None where the user
-        knows better.
+    num_slots: a suggestion: the most objects and one for the background, or what published models
+        take where nobody can count them; None where the user knows better.
     """
 
     name: str
@@ -91,6 +92,28 @@ _CARDS = (
             "https://www.robots.ox.ac.uk/~vgg/data/clevrtex/"
         ),
         loader=ClevrTex,
+    ),
+    Card(
+        name="coco",
+        description=(
+            "COCO 2017: photographs with the outlines of 80 kinds of things. Pictures under "
+            "ROOT/images/train2017 or ROOT/train2017, annotations under ROOT/annotations. "
+            "Overlaps, crowds and pictures without annotation are treated as the options say."
+        ),
+        splits={"train": 118_287, "validation": 5_000},
+        image_size="up to 640x640; samples are 224x224",
+        objects="0 to 90 and more, 7.3 on average (documented)",
+        num_slots=7,
+        preprocessing="shorter side to 224 with antialiasing, centred square",
+        licence=(
+            "annotations CC BY 4.0; each photograph has the licence its photographer chose on "
+            "Flickr"
+        ),
+        citation=(
+            "Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014. "
+            "https://cocodataset.org"
+        ),
+        loader=Coco,
     ),
 )
 _BY_NAME = {card.name: card for card in _CARDS}

@@ -1,9 +1,9 @@
 """What published pipelines do with a dataset, as named sets of its options.
 
 `preset: slotdiffusion` sets exactly what that code sets; options that are given beside a preset
-win over it and stay visible beside its name in a run's or a result's options. Pictures agree with
-the reference's up to the rounding to uint8, since samples are bytes and its transforms work on
-floats; labels agree exactly.
+win over it and stay visible beside its name in a run's or a result's options. Labels are exactly
+the reference's. Pictures are within 1/255 of its: samples are bytes, while some transforms work on
+floats, and OpenCV rounds in steps of its own.
 """
 
 from collections.abc import Mapping
@@ -41,6 +41,7 @@ _SLOTDIFFUSION_224 = {
     "image_size": 224,
     "fit": "resize_first",
     "interpolation": "bilinear",
+    "label_resize": "opencv",
     "rounding": "nearest",
 }
 _DINOSAUR_224 = {
@@ -56,6 +57,20 @@ _SLOTDIFFUSION = "SlotDiffusion (Wu et al. 2023)"
 _DINOSAUR = "DINOSAUR (Seitzer et al. 2023)"
 
 PRESETS: dict[str, dict[str, Preset]] = {
+    "coco": {
+        "slotdiffusion": Preset(
+            f"{_SLOTDIFFUSION}: train without masks and without pictures that have no annotation",
+            {**_SLOTDIFFUSION_224, "crowd": "drop", "overlap": "last"},
+            {"train": {"masks": False, "empty": "drop_unannotated"}},
+            ("horizontal_flip",),
+        ),
+        "dinosaur": Preset(
+            f"{_DINOSAUR}: train without masks; scores leave out where objects overlap",
+            {**_DINOSAUR_224, "crowd": "drop", "overlap": "highest_class"},
+            {"train": {"masks": False}},
+            ("horizontal_flip",),
+        ),
+    },
     "clevrtex": {
         "slotdiffusion": Preset(
             f"{_SLOTDIFFUSION}: 192 of 320x240 pixels to 128; scores on test",

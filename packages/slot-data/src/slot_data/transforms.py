@@ -3,9 +3,9 @@ every frame and every map over it are treated alike.
 
 Published pipelines differ in small choices, so each is an argument.
 - Shrinking a picture with or without antialiasing moves pixels by up to 24/255 on CLEVRTex.
-- Nearest labels are taken at floor(i * scale) ("nearest": PyTorch's and OpenCV's rule) or at the
-  nearest centre, floor((i + 1/2) * scale) ("nearest-exact": Pillow's rule, aligned with the
-  picture).
+- Nearest labels are taken at floor(i * scale) ("nearest" in PyTorch, "opencv" in OpenCV: the
+  same, but for how the scale is rounded) or at the nearest centre, floor((i + 1/2) * scale)
+  ("nearest-exact": PyTorch's name for Pillow's rule, aligned with the picture).
 - A side of 298.7 pixels becomes 299, and an odd margin leaves its extra row below and its extra
   column on the right ("nearest"), or 298, and half a pixel goes to the even side ("torchvision").
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slot_data.sample import NUMBERED_MAPS, DataError, Sample, pixel_maps, with_pixels
 
-LabelResize = Literal["nearest", "nearest-exact"]
+LabelResize = Literal["nearest", "nearest-exact", "opencv"]
 Interpolation = Literal["bilinear", "bicubic"]
 Rounding = Literal["nearest", "torchvision"]
 
@@ -64,9 +64,8 @@ def resize(
     video, maps = sample["video"], pixel_maps(sample)
     if video.shape[-2:] == (height, width):
         return with_pixels(sample, video, maps)
-    exact = label_resize == "nearest-exact"
-    rows = _nearest(video.shape[-2], height, exact)
-    columns = _nearest(video.shape[-1], width, exact)
+    rows = nearest_places(video.shape[-2], height, label_resize)
+    columns = nearest_places(video.shape[-1], width, label_resize)
     for name, pixels in maps.items():
         if pixels.is_floating_point():
             frames = pixels.reshape(len(pixels), -1, *pixels.shape[-2:])
@@ -79,6 +78,19 @@ def resize(
         maps["flow"] *= scale[:, None, None]
     pixels = F.interpolate(video.float(), (height, width), mode=interpolation, antialias=antialias)
     return with_pixels(sample, pixels.round_().clamp_(0, 255).to(torch.uint8), maps)
+
+
+def nearest_places(old: int, new: int, rule: LabelResize) -> Tensor:
+    """int64 [new]: which of `old` places each new one copies.
+
+    Each rule computes in the precision of its library, so that places on the border between two
+    old ones, such as 42 * 144 / 224 = 27, fall to the same side as there.
+    """
+    place = torch.arange(new)
+    if rule == "opencv":
+        return (place.double() * (1 / (new / old))).floor().long().clamp(max=old - 1)
+    place = place.float() + (0.5 if rule == "nearest-exact" else 0.0)
+    return (place * (torch.tensor(old).float() / new)).floor().long().clamp(max=old - 1)
 
 
 def size_by_shorter_side(
@@ -119,9 +131,3 @@ def horizontal_flip(sample: Sample) -> Sample:
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise DataError(f"{name} {value!r} is not one of {', '.join(known)}")
-
-
-def _nearest(old: int, new: int, exact: bool) -> Tensor:
-    """int64 [new]: which of `old` places each new one copies. Integers only: no rounding."""
-    place = torch.arange(new)
-    return (2 * place + 1) * old // (2 * new) if exact else place * old // new

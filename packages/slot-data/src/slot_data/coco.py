@@ -1,0 +1,153 @@
+"""COCO 2017 (Lin et al. 2014, "Microsoft COCO: Common objects in context"): photographs with the
+outlines of 80 kinds of things.
+
+    ROOT/images/{train2017,val2017}/<number, twelve digits>.jpg      or ROOT/{train2017,val2017}/
+    ROOT/annotations/instances_{train,val}2017.json
+
+Objects overlap, some regions are crowds of things nobody told apart, and some pictures have no
+annotation at all. Published codes treat each of these in another way, so each is an option. Labels
+are one number per pixel: where objects overlap, one of them has the pixel, and `overlap` marks it.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Literal, Unpack
+
+import numpy as np
+import torch
+
+from slot_data.coco_annotations import CocoAnnotations, read_annotations
+from slot_data.framing import Framing, FramingOptions
+from slot_data.image_files import read_picture, sample_of, size_of
+from slot_data.sample import DataError, Sample
+
+SPLITS = {"train": "train2017", "validation": "val2017"}
+
+Crowd = Literal["drop", "object", "void"]
+Overlap = Literal["last", "first", "highest_class"]
+Empty = Literal["keep", "drop_unannotated", "drop_without_objects"]
+
+
+class Coco:
+    """The pictures of one split, in the order of the annotation file.
+
+    root: the folder that holds `annotations`.
+    split: "train" or "validation".
+    crowd: regions of many things are background ("drop"), one object each ("object"), or pixels to
+        leave out of scores where no object covers them ("void").
+    overlap: which object has a pixel that several cover: the last in the file, the first, or the
+        last one of the class with the highest number.
+    empty: pictures without objects are kept; "drop_unannotated" leaves out those without any
+        annotation, "drop_without_objects" also those of crowds alone that `crowd` does not make
+        objects.
+    max_objects: leaves out pictures with more of them.
+    masks: False reads the pictures alone.
+    framing: see `Framing`.
+
+    class_labels are 1 to 80: the categories of the file in the order of their ids, without the
+    gaps in these. Raises DataError if a folder, picture or the annotations are missing, or these
+    cannot be read or do not fit their pictures.
+    """
+
+    default_framing: ClassVar[Framing] = Framing(image_size=224, fit="resize_first")
+
+    def __init__(
+        self,
+        split: str,
+        root: str | Path,
+        crowd: Crowd = "drop",
+        overlap: Overlap = "last",
+        empty: Empty = "keep",
+        max_objects: int | None = None,
+        masks: bool = True,
+        **framing: Unpack[FramingOptions],
+    ) -> None:
+        if split not in SPLITS:
+            raise DataError(f"split {split!r} of coco is not one of {', '.join(SPLITS)}")
+        self._framing = replace(self.default_framing, **framing)
+        self._crowd, self._overlap, self._masks = crowd, overlap, masks
+        self.root = Path(root).expanduser()
+        self._folder = _picture_folder(self.root, SPLITS[split])
+        self._annotations = read_annotations(
+            self.root / "annotations" / f"instances_{SPLITS[split]}.json"
+        )
+        _refuse_missing(self._folder, self._annotations)
+        self._pictures = _chosen(self._annotations, crowd == "object", empty, max_objects)
+        if not len(self._pictures):
+            raise DataError(
+                f"no picture of {self._annotations.path} is left with empty {empty!r} and "
+                f"max_objects {max_objects}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {self._folder}: there are {len(self)}")
+        picture = int(self._pictures[index])
+        path = self._folder / str(self._annotations.names[picture])
+        pixels = read_picture(path)
+        sample = sample_of(path.stem, [pixels], [f"its picture {path}"], None)
+        if self._masks:
+            self._annotate(sample, picture, path, pixels.shape[:2])
+        return self._framing(sample)
+
+    def _annotate(self, sample: Sample, picture: int, path: Path, shape: tuple[int, ...]) -> None:
+        annotations = self._annotations
+        stated = int(annotations.heights[picture]), int(annotations.widths[picture])
+        if shape != stated:
+            raise DataError(
+                f"picture {path} is {size_of(shape)}, but {annotations.path} says {size_of(stated)}"
+            )
+        labels, kinds, covers = (np.zeros(shape, dtype=np.int32) for _ in range(3))
+        void = np.zeros(shape, dtype=bool)
+        for region in annotations.regions(picture):
+            if region.crowd and self._crowd != "object":
+                void |= region.inside
+                continue
+            covers += region.inside
+            taken = region.inside
+            if self._overlap == "first":
+                taken = taken & (labels == 0)
+            elif self._overlap == "highest_class":
+                taken = taken & (region.kind >= kinds)
+            labels[taken], kinds[taken] = region.number, region.kind
+        sample["labels"] = torch.from_numpy(labels)[None]
+        sample["class_labels"] = torch.from_numpy(kinds)[None]
+        sample["overlap"] = torch.from_numpy(covers > 1)[None]
+        if self._crowd == "void":
+            sample["void"] = torch.from_numpy(void & (covers == 0))[None]
+
+
+def _picture_folder(root: Path, name: str) -> Path:
+    for folder in (root / "images" / name, root / name):
+        if folder.is_dir():
+            return folder
+    raise DataError(f"root {root} of coco holds neither images/{name} nor {name}")
+
+
+def _refuse_missing(folder: Path, annotations: CocoAnnotations) -> None:
+    present = {entry.name for entry in os.scandir(folder)}
+    missing = [name for name in annotations.names.tolist() if name not in present]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(annotations.names)} pictures of {annotations.path} are "
+            f"missing, {folder / missing[0]} is the first"
+        )
+
+
+def _chosen(
+    annotations: CocoAnnotations, crowds: bool, empty: Empty, max_objects: int | None
+) -> np.ndarray:
+    """int64 [N]: which pictures the policies leave."""
+    objects = annotations.num_objects(crowds)
+    kept = np.ones(len(objects), dtype=bool)
+    if empty == "drop_unannotated":
+        kept &= annotations.num_annotations > 0
+    elif empty == "drop_without_objects":
+        kept &= objects > 0
+    if max_objects is not None:
+        kept &= objects <= max_objects
+    return np.flatnonzero(kept)
