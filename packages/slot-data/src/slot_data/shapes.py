@@ -22,17 +22,16 @@ from slot_data.textures import SCALES, TEXTURES, texture
 
 SPLITS = {"train": 50_000, "validation": 512, "test": 512}
 LEVELS = ("plain", "textured")
+# Far from one another and from the ground: near it, a brown object is taken for ground.
 HUES = (
-    (230, 60, 60),
-    (60, 200, 80),
-    (70, 90, 235),
-    (235, 215, 60),
-    (220, 80, 220),
-    (70, 215, 220),
-    (240, 140, 40),
-    (150, 90, 40),
+    (235, 40, 40),
+    (40, 200, 60),
+    (50, 70, 240),
+    (240, 225, 40),
+    (230, 60, 225),
+    (40, 220, 230),
+    (245, 135, 25),
     (240, 240, 240),
-    (140, 60, 200),
 )
 QUILTS = (  # colours of one textured scene, from dark to light
     ((38, 70, 83), (42, 157, 143), (138, 177, 125), (233, 196, 106), (231, 111, 81)),
