@@ -1,8 +1,14 @@
-"""Tiny video files for the tests, without loss where the codec allows it."""
+"""Tiny video files for the tests, without loss where the codec allows it; and helper modules beside
+the tests become importable."""
+
+import sys
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 LOSSLESS = {  # suffix: codec, pixel format, options
     ".mp4": ("libx264rgb", "rgb24", {"qp": "0"}),
