@@ -8,6 +8,7 @@ from typing import Any
 from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
 from slot_data.coco import Coco
 from slot_data.folder import Folder
+from slot_data.movi import MoviA, MoviB, MoviC, MoviD, MoviE, MoviSolid, MoviTex
 from slot_data.options import check_options
 from slot_data.options import parse_option as parse_option_of
 from slot_data.presets import PRESETS, Preset, preset_of
@@ -35,6 +36,7 @@ class Card:
     loader: Callable[..., SampleDataset]
 
 
+_KUBRIC_SPLITS = {"train": None, "validation": None}
 _CARDS = (
     Card(
         name="shapes",
@@ -114,6 +116,73 @@ _CARDS = (
             "https://cocodataset.org"
         ),
         loader=Coco,
+    ),
+    *(
+        Card(
+            name=f"movi_{kind.level}",
+            description=(
+                f"Kubric's MOVi-{kind.level.upper()}: rendered videos of {content}, 24 frames "
+                "each, with masks and, in TFRecord files, flow and depth. Read as TFRecords, or "
+                "as folders of frames as SlotDiffusion, SPOT or STEVE write them."
+            ),
+            splits=splits,
+            image_size="128x128 or 256x256; samples are 128x128",
+            objects=f"{objects} (documented); not all are visible in every frame",
+            num_slots=num_slots,
+            preprocessing="none at 128x128; from 256x256, resized with antialiasing",
+            licence="the data's is not stated; the generator is Apache-2.0",
+            citation=(
+                "Greff et al.: Kubric: A scalable dataset generator. CVPR 2022. "
+                "https://github.com/google-research/kubric/tree/main/challenges/movi"
+            ),
+            loader=kind,
+        )
+        for kind, content, objects, num_slots, splits in (
+            (MoviA, "simple solids on grey", "3 to 10", 11, _KUBRIC_SPLITS),
+            (MoviB, "simple shapes on a plain colour", "3 to 10", 11, _KUBRIC_SPLITS),
+            (
+                MoviC,
+                "scanned objects thrown onto a real scene",
+                "3 to 10",
+                11,
+                {"train": 9_737, "validation": 250, "test": None},
+            ),
+            (
+                MoviD,
+                "scanned objects, most of them at rest",
+                "11 to 23; SlotDiffusion takes 15 slots all the same",
+                24,
+                {**_KUBRIC_SPLITS, "test": None},
+            ),
+            (
+                MoviE,
+                "scanned objects, most of them at rest, under a moving camera",
+                "11 to 23; SlotDiffusion takes 15 slots all the same",
+                24,
+                {"train": 9_749, "validation": 250, "test": 999},
+            ),
+        )
+    ),
+    *(
+        Card(
+            name=name,
+            description=(
+                f"{kind.folder}: rendered videos of textured objects from the authors of STEVE, "
+                "24 frames each, as folders of frames. There are no masks for validation."
+            ),
+            splits={"train": None, "validation": None, "test": None},
+            image_size="of the files; samples are 128x128",
+            objects="up to 10 (the masks of a frame); STEVE and SlotDiffusion take 12 slots",
+            num_slots=11,
+            preprocessing="largest centred square, resized with antialiasing",
+            licence="not stated",
+            citation=(
+                "Singh, Wu, Ahn: Simple Unsupervised Object-Centric Learning for Complex and "
+                "Naturalistic Videos. NeurIPS 2022. https://github.com/singhgautam/steve"
+            ),
+            loader=kind,
+        )
+        for name, kind in (("movi_solid", MoviSolid), ("movi_tex", MoviTex))
     ),
 )
 _BY_NAME = {card.name: card for card in _CARDS}

@@ -56,6 +56,54 @@ _DINOSAUR_224 = {
 _SLOTDIFFUSION = "SlotDiffusion (Wu et al. 2023)"
 _DINOSAUR = "DINOSAUR (Seitzer et al. 2023)"
 
+_VIDEOS_AT_128 = {
+    **_TORCH_WITHOUT_ANTIALIAS,
+    "image_size": 128,
+    "fit": "stretch",
+    "num_frames": 24,
+    "stride": 1,
+    "clips": "first",
+}
+_MOVI = {
+    "slotdiffusion": Preset(
+        f"{_SLOTDIFFUSION}: every 3 frames in a row for training, whole videos else; scores on "
+        "test",
+        _VIDEOS_AT_128,
+        {"train": {"num_frames": 3, "clips": "every"}},
+    ),
+    "slotdiffusion_tokenizer": Preset(
+        f"{_SLOTDIFFUSION}: what its VQ-VAE and dVAE learn from: every frame, no masks",
+        {**_VIDEOS_AT_128, "num_frames": 1, "clips": "every", "masks": False},
+    ),
+    "steve": Preset(
+        "STEVE (Singh et al. 2022): clips of 3 frames for training, of 6 for scores, which are on "
+        "validation; no frame is in two of them",
+        {
+            "image_size": 128,
+            "fit": "stretch",
+            "interpolation": "bicubic",
+            "num_frames": 6,
+            "stride": 1,
+            "clips": "apart",
+        },
+        {"train": {"num_frames": 3, "masks": False}},
+    ),
+}
+_SAVI = Preset(
+    "SAVi-S (Kipf et al. 2022): clips of 6 frames for training, no frame in two of them, whole "
+    "videos else; scores on validation; it predicts the flow backward",
+    {
+        "image_size": 64,
+        "antialias": False,
+        "label_resize": "nearest-exact",
+        "relabel": False,
+        "num_frames": 24,
+        "stride": 1,
+        "clips": "first",
+    },
+    {"train": {"num_frames": 6, "clips": "apart"}},
+)
+
 PRESETS: dict[str, dict[str, Preset]] = {
     "coco": {
         "slotdiffusion": Preset(
@@ -71,6 +119,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
             ("horizontal_flip",),
         ),
     },
+    **{f"movi_{level}": {**_MOVI, "savi": _SAVI} for level in "abcde"},
+    **{f"movi_{kind}": _MOVI for kind in ("solid", "tex")},
     "clevrtex": {
         "slotdiffusion": Preset(
             f"{_SLOTDIFFUSION}: 192 of 320x240 pixels to 128; scores on test",
