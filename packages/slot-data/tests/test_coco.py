@@ -235,7 +235,7 @@ def cut_off(root):
         ),
         (
             lambda root: (root / "images/val2017/000000000005.jpg").unlink(),
-            r"1 of the 3 pictures of .*val2017.json are missing, .*05.jpg is the first",
+            r"1 of the 3 pictures of .*val2017.json are missing in .*; 000000000005.jpg is the",
         ),
         (annotated(lambda c: c.pop("images")), "holds no list 'images' of entries"),
         (annotated(lambda c: c["categories"].append(3)), "holds no list 'categories' of entries"),

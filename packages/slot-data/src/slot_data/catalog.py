@@ -14,6 +14,7 @@ from slot_data.options import parse_option as parse_option_of
 from slot_data.presets import PRESETS, Preset, preset_of
 from slot_data.sample import DataError, SampleDataset
 from slot_data.shapes import SPLITS, Shapes
+from slot_data.voc import Voc
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,28 @@ _CARDS = (
             "https://www.robots.ox.ac.uk/~vgg/data/clevrtex/"
         ),
         loader=ClevrTex,
+    ),
+    Card(
+        name="voc",
+        description=(
+            "PASCAL VOC 2012: photographs with masks of objects and of 20 classes, in the layout "
+            "of VOCdevkit or of SlotDiffusion. trainaug adds the pictures of SBD, with masks of "
+            "classes alone. Void pixels are treated as the options say."
+        ),
+        splits={"train": 1_464, "validation": 1_449, "trainval": 2_913, "trainaug": 10_582},
+        image_size="up to 500x500; samples are 224x224",
+        objects="1 or more (documented)",
+        num_slots=6,
+        preprocessing="shorter side to 224 with antialiasing, centred square",
+        licence=(
+            "photographs under the terms of Flickr and VOC; the annotations of SBD are for research"
+        ),
+        citation=(
+            "Everingham et al.: The PASCAL Visual Object Classes Challenge: A Retrospective. IJCV "
+            "2015. http://host.robots.ox.ac.uk/pascal/VOC/voc2012/. Hariharan et al.: Semantic "
+            "Contours from Inverse Detectors. ICCV 2011 (SBD)."
+        ),
+        loader=Voc,
     ),
     Card(
         name="coco",

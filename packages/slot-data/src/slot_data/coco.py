@@ -9,7 +9,6 @@ annotation at all. Published codes treat each of these in another way, so each i
 are one number per pixel: where objects overlap, one of them has the pixel, and `overlap` marks it.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, Unpack
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from slot_data.coco_annotations import CocoAnnotations, read_annotations
+from slot_data.file_lists import require_files
 from slot_data.framing import Framing, FramingOptions
 from slot_data.image_files import read_picture, sample_of, size_of
 from slot_data.sample import DataError, Sample
@@ -72,7 +72,8 @@ class Coco:
         self._annotations = read_annotations(
             self.root / "annotations" / f"instances_{SPLITS[split]}.json"
         )
-        _refuse_missing(self._folder, self._annotations)
+        listed = f"pictures of {self._annotations.path}"
+        require_files(self._folder, self._annotations.names.tolist(), listed)
         self._pictures = _chosen(self._annotations, crowd == "object", empty, max_objects)
         if not len(self._pictures):
             raise DataError(
@@ -126,16 +127,6 @@ def _picture_folder(root: Path, name: str) -> Path:
         if folder.is_dir():
             return folder
     raise DataError(f"root {root} of coco holds neither images/{name} nor {name}")
-
-
-def _refuse_missing(folder: Path, annotations: CocoAnnotations) -> None:
-    present = {entry.name for entry in os.scandir(folder)}
-    missing = [name for name in annotations.names.tolist() if name not in present]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of the {len(annotations.names)} pictures of {annotations.path} are "
-            f"missing, {folder / missing[0]} is the first"
-        )
 
 
 def _chosen(

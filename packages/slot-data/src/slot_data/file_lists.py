@@ -1,9 +1,12 @@
-"""The files below a folder, in the order in which people number them."""
+"""The files of a folder: those below it in the order in which people number them, and those that
+are missing."""
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+
+from slot_data.sample import DataError
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -16,6 +19,25 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
         if Path(name).suffix.lower() in suffixes and not name.startswith(".")
     ]
     return sorted(found, key=lambda path: (_natural(path.as_posix()), path))
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of what is in a folder; none where there is no folder."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:  # up to 200,000: no path for each
+        return {entry.name for entry in entries}
+
+
+def require_files(folder: Path, names: Sequence[str], what: str) -> None:
+    """Raises DataError, calling the files `what`, if one of them is not in the folder."""
+    present = names_in(folder)
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(names)} {what} are missing in {folder}; "
+            f"{missing[0]} is the first"
+        )
 
 
 def _natural(text: str) -> list[str | int]:

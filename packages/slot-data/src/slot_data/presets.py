@@ -56,6 +56,8 @@ _DINOSAUR_224 = {
 _SLOTDIFFUSION = "SlotDiffusion (Wu et al. 2023)"
 _DINOSAUR = "DINOSAUR (Seitzer et al. 2023)"
 
+_PICTURES_FOR_RANDOM_SQUARES = {"masks": False, "fit": "shorter_side"}
+
 _VIDEOS_AT_128 = {
     **_TORCH_WITHOUT_ANTIALIAS,
     "image_size": 128,
@@ -105,6 +107,20 @@ _SAVI = Preset(
 )
 
 PRESETS: dict[str, dict[str, Preset]] = {
+    "voc": {
+        "slotdiffusion": Preset(
+            f"{_SLOTDIFFUSION}: trains on trainaug, scores on validation with void as overlap",
+            {**_SLOTDIFFUSION_224, "void": "overlap"},
+            {"trainaug": _PICTURES_FOR_RANDOM_SQUARES},
+            ("horizontal_flip", "random_square"),
+        ),
+        "dinosaur": Preset(
+            f"{_DINOSAUR}: trains on trainaug, scores on validation where nothing is void",
+            {**_DINOSAUR_224, "agree": True, "void": "mark"},
+            {"trainaug": _PICTURES_FOR_RANDOM_SQUARES},
+            ("random_square", "horizontal_flip"),
+        ),
+    },
     "coco": {
         "slotdiffusion": Preset(
             f"{_SLOTDIFFUSION}: train without masks and without pictures that have no annotation",
