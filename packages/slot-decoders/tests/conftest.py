@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from slot_decoders.models import SlotAutoencoder, SlotAutoencoderConfig, build_model
 from slot_decoders.models.state_dicts import get_origin
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside the tests
 
 # Models this small gain nothing from threads, and lose much where another job wants the cores.
 torch.set_num_threads(1)
@@ -51,6 +54,27 @@ CASES: dict[str, dict] = {
     "epsilon": SMALL | {"eps": 0.5, "loss_dict": {"use_img_recon_loss": True}},
     "resnet18": SMALL | {"enc_dict": resnet("resnet18", use_layer4=False)},
     "resnet34 with layer4": SMALL | {"enc_dict": resnet("resnet34", use_layer4=True)},
+}
+
+
+# Constructor arguments of its "SAVi".
+TRANSFORMER = {
+    "pred_type": "transformer",
+    "pred_rnn": False,
+    "pred_norm_first": True,
+    "pred_num_layers": 2,
+    "pred_num_heads": 2,
+    "pred_ffn_dim": 12,
+    "pred_sg_every": None,
+}
+SMALL_VIDEO = SMALL | {"clip_len": 3, "pred_dict": TRANSFORMER}
+PREDICTORS: dict[str, dict] = {
+    "transformer": TRANSFORMER,
+    "transformer, norm last": TRANSFORMER | {"pred_norm_first": False, "pred_num_layers": 1},
+    "transformer with LSTM": TRANSFORMER | {"pred_rnn": True, "pred_sg_every": 4},
+    "mlp": {"pred_type": "mlp", "pred_rnn": False, "pred_norm_first": True},
+    "mlp of the slot as it came": {"pred_type": "mlp", "pred_rnn": False, "pred_norm_first": False},
+    "mlp with LSTM": {"pred_type": "mlp", "pred_rnn": True, "pred_norm_first": True},
 }
 
 
@@ -106,6 +130,19 @@ def small() -> dict[str, Any]:
 def arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Arguments of each kind of model in turn."""
     return copy.deepcopy(CASES[request.param])
+
+
+@pytest.fixture
+def small_video() -> dict[str, Any]:
+    """The class and the arguments of the smallest model of videos."""
+    return copy.deepcopy({"cls": "slotdiffusion.video_based.models.savi.SAVi", "args": SMALL_VIDEO})
+
+
+@pytest.fixture(params=PREDICTORS)
+def video_arguments(request: pytest.FixtureRequest, small_video: dict) -> dict[str, Any]:
+    """The same with each kind of predictor in turn."""
+    small_video["args"]["pred_dict"] = copy.deepcopy(PREDICTORS[request.param])
+    return small_video
 
 
 @pytest.fixture

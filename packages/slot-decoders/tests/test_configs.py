@@ -7,19 +7,30 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from slot_core import ConfigError
+from slot_core import (
+    ConditionedSlots,
+    ConfigError,
+    InputError,
+    RecurrentPredictor,
+    ResidualMLPPredictor,
+    TransformerPredictor,
+)
 from slot_core.backbones import CNN, ResNet
 from slot_decoders.models import SlotAutoencoderConfig, build_model, presets
-from slot_decoders.models.build import build_backbone, build_encoder
+from slot_decoders.models.build import build_backbone, build_encoder, build_predictor
 from slot_decoders.models.configs import (
     CNNConfig,
+    ConditionedSlotsConfig,
     EncoderConfig,
     GaussianSlotsConfig,
     PreprocessingConfig,
+    ResidualMLPPredictorConfig,
     ResNetConfig,
     SlotAttentionConfig,
     SpatialBroadcastConfig,
+    TransformerPredictorConfig,
 )
+from slot_decoders.models.preprocessing import Preprocessing
 
 # Every option away from its default.
 UNUSUAL = SlotAutoencoderConfig(
@@ -40,9 +51,36 @@ UNUSUAL = SlotAutoencoderConfig(
         channels=(8,), broadcast_size=(6, 12), kernel_size=3, output_stride=2
     ),
 )
+# And of a model of videos, once with each kind of predictor.
+UNUSUAL_VIDEO = SlotAutoencoderConfig(
+    slot_dim=16,
+    encoder=EncoderConfig(
+        initializer=ConditionedSlotsConfig(on="masks", hidden_dim=9),
+        predictor=TransformerPredictorConfig(
+            num_layers=3,
+            num_heads=2,
+            hidden_dim=10,
+            norm_first=False,
+            dropout=0.3,
+            recurrent_dim=11,
+        ),
+        first_iterations=5,
+        slot_noise=0.25,
+        preprocessing=PreprocessingConfig(image_size=(32, 64), mean=(0.2, 0.2, 0.2)),
+    ),
+)
+UNUSUAL_MLP = SlotAutoencoderConfig(
+    slot_dim=16,
+    encoder=EncoderConfig(
+        predictor=ResidualMLPPredictorConfig(hidden_dim=10, norm_first=False, recurrent_dim=11)
+    ),
+)
 
 
-@pytest.mark.parametrize("config", [SlotAutoencoderConfig(), UNUSUAL, *presets.PRESETS.values()])
+@pytest.mark.parametrize(
+    "config",
+    [SlotAutoencoderConfig(), UNUSUAL, UNUSUAL_VIDEO, UNUSUAL_MLP, *presets.PRESETS.values()],
+)
 def test_json_and_back(config: SlotAutoencoderConfig):
     written = json.loads(json.dumps(config.model_dump(mode="json")))
     assert SlotAutoencoderConfig.parse(written, source="test") == config
@@ -63,6 +101,37 @@ def test_every_option_reaches_its_module():
     assert shapes["decoder.output.weight"] == (8, 4, 4, 4)
     assert decoder.image_size == model.preprocessing.image_size == (24, 48)
     assert model.preprocessing.std.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
+
+
+def test_every_option_of_a_video_reaches_its_module():
+    encoder = build_encoder(UNUSUAL_VIDEO)
+    assert (encoder.first_iterations, encoder.slot_noise) == (5, 0.25)
+    assert encoder.features(torch.rand(1, 1, 3, 8, 8))[1] == (8, 16)
+    assert isinstance(encoder.preprocessing, Preprocessing)
+    assert encoder.preprocessing.mean.flatten().tolist() == pytest.approx([0.2, 0.2, 0.2])
+    initializer, predictor = encoder.initializer, encoder.predictor
+    assert isinstance(initializer, ConditionedSlots)
+    assert (initializer.on, initializer.embedding[0].out_features) == ("masks", 9)
+    assert isinstance(predictor, RecurrentPredictor)
+    assert predictor.lstm.hidden_size == 11
+    assert isinstance(predictor.base, TransformerPredictor)
+    assert len(predictor.base.layers) == 3
+    layer = predictor.base.layers[0]
+    assert isinstance(layer, nn.TransformerEncoderLayer)
+    assert (layer.self_attn.num_heads, layer.linear1.out_features) == (2, 10)
+    assert (layer.norm_first, layer.dropout1.p) == (False, 0.3)
+
+
+def test_the_other_predictor_is_built_with_and_without_a_memory():
+    predictor = build_encoder(UNUSUAL_MLP).predictor
+    assert isinstance(predictor, RecurrentPredictor)
+    assert isinstance(predictor.base, ResidualMLPPredictor)
+    assert predictor.base.mlp[0].out_features == 10
+    assert not predictor.base.norm_first
+    plain = build_predictor(ResidualMLPPredictorConfig(), 16)
+    assert isinstance(plain, ResidualMLPPredictor)
+    assert plain.norm_first
+    assert build_predictor(None, 16) is None
 
 
 def num_blocks(backbone: nn.Module) -> list[int]:
@@ -140,8 +209,32 @@ REFUSED = {
         {"encoder": {"corrector": {"epsilon": -1}}},
         "key 'encoder.corrector.epsilon' has the value -1",
     ),
+    "unknown predictor": (
+        {"encoder": {"predictor": {"type": "lstm"}}},
+        "key 'encoder.predictor.type' has the value 'lstm': expected one of 'transformer', 'resi",
+    ),
+    "predictor of no type": (
+        {"encoder": {"predictor": {"num_layers": 1}}},
+        "key 'encoder.predictor.type' is missing",
+    ),
+    "option of another predictor": (
+        {"encoder": {"predictor": {"type": "residual_mlp", "num_heads": 2}}},
+        "unknown key 'encoder.predictor.num_heads'; allowed: hidden_dim, norm_first, recurrent_dim",
+    ),
+    "no first iteration": (
+        {"encoder": {"first_iterations": 0}},
+        "key 'encoder.first_iterations' has the value 0",
+    ),
+    "negative noise": (
+        {"encoder": {"slot_noise": -0.1}},
+        "key 'encoder.slot_noise' has the value -0.1",
+    ),
+    "unknown conditioning": (
+        {"encoder": {"initializer": {"type": "conditioned", "on": "names"}}},
+        "key 'encoder.initializer.on' has the value 'names': input should be 'boxes'",
+    ),
     "no mapping": ({"decoder": 3}, "key 'decoder' has the value 3"),
-    "no preset": ({}, "no preset 'slot_attentoin'; there are slot_attention"),
+    "no preset": ({}, "no preset 'slot_attentoin'; there are savi, slot_attention"),
 }
 
 
@@ -170,6 +263,44 @@ def test_slot_attention_is_the_published_setting():
     assert shapes["output.weight"] == (4, 128, 1, 1)
     assert num_blocks(model.encoder.backbone) == [2, 2, 2]
     assert model.preprocessing.image_size == (128, 128)
+
+
+def test_savi_is_the_published_setting():
+    """SlotDiffusion's configuration files of SAVi on MOVi-D and MOVi-E, value by value."""
+    model = presets.savi()
+    assert (model.num_slots, model.config.slot_dim) == (15, 192)
+    assert model.encoder.corrector.num_iterations == 2
+    predictor = model.encoder.predictor
+    assert isinstance(predictor, TransformerPredictor)
+    assert len(predictor.layers) == 2
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    assert shapes["encoder.predictor.layers.1.linear1.weight"] == (768, 192)
+    assert shapes["encoder.corrector.mlp.1.weight"] == (384, 192)
+    assert shapes["decoder.layers.6.weight"] == (64, 64, 5, 5)
+    assert num_blocks(model.encoder.backbone) == [2, 2, 2]
+
+
+def test_savi_conditioned_and_with_changes():
+    model = presets.savi(
+        conditioning="points",
+        image_size=64,
+        num_slots=4,
+        slot_dim=16,
+        encoder={"predictor": {"recurrent_dim": 12, "num_heads": 2}},
+        decoder={"channels": [8, 8, 8]},
+    )
+    assert model.conditioned_on == "points"
+    assert model.preprocessing.image_size == (64, 64)
+    assert model.config.encoder.predictor == TransformerPredictorConfig(
+        num_heads=2, hidden_dim=768, recurrent_dim=12
+    )
+    plain = presets.configure("savi", {"encoder": {"predictor": None}}, source="test")
+    assert plain.encoder.predictor is None
+
+
+def test_heads_that_do_not_divide_the_slot_are_refused():
+    with pytest.raises(InputError, match="slots of width 190 cannot be split among 4 heads"):
+        presets.savi(slot_dim=190)
 
 
 def test_a_preset_with_changes():

@@ -12,8 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from slot_core import CheckpointError, ConfigError
-from slot_decoders.models import SlotAutoencoder, load_model
+from slot_core import CheckpointError, ConfigError, InputError
+from slot_decoders.models import (
+    SlotAutoencoder,
+    SlotAutoencoderConfig,
+    build_model,
+    load_model,
+    presets,
+    start_from,
+)
 
 # Run without the jaxtyping hook of these tests, as a user runs it.
 FRESH = """
@@ -165,6 +172,87 @@ def test_weights_are_strict_both_ways(saved: Path):
         load_model(saved)
     save_file({**weights, "decoder.output.bias": first}, path)
     assert load_model(saved).num_slots == 3
+
+
+def video_model(
+    config: SlotAutoencoderConfig, initializer: str = "learned", **changes: object
+) -> SlotAutoencoder:
+    """Of the tiny model's sizes, with a predictor."""
+    torch.manual_seed(5)
+    predictor = {"type": "residual_mlp", "hidden_dim": 4}
+    encoder = {"predictor": predictor, "initializer": {"type": initializer}}
+    merged = presets.merge(config.model_dump(), {"encoder": encoder, **changes})
+    return build_model(SlotAutoencoderConfig.parse(merged, source="test"))
+
+
+def assert_started(
+    started: SlotAutoencoder, untouched: SlotAutoencoder, source: SlotAutoencoder, *fresh: str
+) -> None:
+    """Fresh parts are as they were, all others as in the checkpoint."""
+    own, theirs = untouched.state_dict(), source.state_dict()
+    for name, value in started.state_dict().items():
+        expected = own[name] if name.startswith(fresh) else theirs[name]
+        assert torch.equal(value, expected), name
+
+
+def test_a_video_model_starts_from_a_picture_model(
+    model: SlotAutoencoder, saved: Path, video: Tensor
+):
+    started = video_model(model.config)
+    start_from(started, saved)
+    assert_started(started, video_model(model.config), model, "encoder.predictor.")
+    first = video[:, :1]
+    torch.testing.assert_close(started.segment(first), model.segment(first))
+    assert (started.segment(video)[:, 1] - model.segment(video)[:, 1]).abs().max() > 1e-4
+
+
+def test_several_parts_may_start_fresh(model: SlotAutoencoder, saved: Path):
+    fresh = ("encoder.predictor", "encoder.initializer")
+    started = video_model(model.config, "conditioned")
+    start_from(started, saved, fresh=fresh)
+    assert_started(started, video_model(model.config, "conditioned"), model, *fresh)
+
+
+def test_what_the_checkpoint_has_of_a_fresh_part_is_left_out(
+    model: SlotAutoencoder, tmp_path: Path
+):
+    source = video_model(model.config)
+    assert source.encoder.predictor is not None
+    for parameter in source.encoder.predictor.parameters():
+        parameter.data.fill_(7)
+    source.save_pretrained(tmp_path / "source")
+    started = video_model(model.config)
+    start_from(started, tmp_path / "source")
+    assert_started(started, video_model(model.config), source, "encoder.predictor.")
+    start_from(started, tmp_path / "source", fresh=())
+    assert_started(started, started, source, "nothing")
+
+
+def test_a_start_keeps_the_precision_of_the_model(model: SlotAutoencoder, saved: Path):
+    started = video_model(model.config).double()
+    start_from(started, saved)
+    assert {parameter.dtype for parameter in started.parameters()} == {torch.float64}
+
+
+def test_a_start_is_strict_about_everything_else(
+    model: SlotAutoencoder, saved: Path, tmp_path: Path
+):
+    started = video_model(model.config)
+    before = {name: value.clone() for name, value in started.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"lacks weights encoder\.predictor\.mlp\.0\.bias"):
+        start_from(started, saved, fresh=())
+    with pytest.raises(InputError, match=r"the model has no weights in 'encoder\.predicter'"):
+        start_from(started, saved, fresh=("encoder.predicter",))
+    with pytest.raises(CheckpointError, match="nowhere: there is no such folder"):
+        start_from(started, tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"slots has the shape \[3, 8\], .* \[4, 8\]"):
+        start_from(video_model(model.config, num_slots=4), saved)
+    with pytest.raises(CheckpointError, match=r"has the unknown weights encoder\.initializer"):
+        start_from(video_model(model.config, "clustered"), saved)
+    (saved / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"is no checkpoint, config\.json is missing"):
+        start_from(started, saved)
+    assert all(torch.equal(value, before[n]) for n, value in started.state_dict().items())
 
 
 def test_slot_eval_finds_the_models_by_entry_point():

@@ -1,13 +1,15 @@
 """What the composite model promises: the training step, and methods that leave no trace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from slot_decoders.models import SlotAutoencoder, SlotAutoencoderConfig, build_model
+from slot_core import InputError
+from slot_decoders.models import SlotAutoencoder, SlotAutoencoderConfig, build_model, presets
 
 METHODS: dict[str, Callable[[SlotAutoencoder, Tensor], Any]] = {
     "encode": lambda model, video: model.encode(video).slots,
@@ -179,9 +181,167 @@ def test_a_video_streamed_frame_by_frame_gives_the_same_slots(
 ):
     batch = model.encode(video).slots
     state = None
-    for time, frame in enumerate(model.preprocessing(video).unbind(1)):
+    for time, frame in enumerate(video.unbind(1)):  # in [0, 1], as every method takes it
         slots, state = model.encoder.step(frame, state)
         torch.testing.assert_close(slots, batch[:, time])
+
+
+def changed(config: SlotAutoencoderConfig, **changes: object) -> SlotAutoencoder:
+    """A model with some keys different."""
+    merged = presets.merge(config.model_dump(), changes)
+    return build_model(SlotAutoencoderConfig.parse(merged, source="test"))
+
+
+def test_an_encoder_may_look_at_another_size_than_the_decoder_paints(
+    tiny_config: SlotAutoencoderConfig, video: Tensor
+):
+    other = {"image_size": [8, 12], "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.4, 0.3]}
+    model = changed(tiny_config, encoder={"preprocessing": other})
+    seen = F.interpolate(video.flatten(0, 1), (8, 12), mode="bilinear", antialias=True)
+    seen = (seen - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / (
+        torch.tensor([0.5, 0.4, 0.3])[:, None, None]
+    )
+    maps: list[Tensor] = []
+    model.encoder.backbone.register_forward_pre_hook(lambda module, args: maps.append(args[0]))
+    losses = model(video)
+    torch.testing.assert_close(maps[0], seen)
+    assert losses.attention is not None
+    assert losses.attention.shape == (2, 2, 3, 8 * 12)
+    assert losses.decoded is not None
+    assert losses.decoded.reconstruction.shape == (2, 2, 3, 16, 16)
+    torch.testing.assert_close(
+        losses.total, (losses.decoded.reconstruction - (video - 0.5) / 0.5).square().mean()
+    )
+    assert model.segment(video, source="encoder").shape == (2, 2, 3, 16, 16)
+    assert model.state_dict().keys() == build_model(tiny_config).state_dict().keys()
+
+
+RECURRENT = {"type": "transformer", "num_layers": 1, "num_heads": 2, "recurrent_dim": 6}
+
+
+@pytest.fixture
+def follower(tiny_config: SlotAutoencoderConfig) -> SlotAutoencoder:
+    """A model of videos with the most to carry over, conditioned on boxes."""
+    encoder = {"predictor": RECURRENT, "initializer": {"type": "conditioned"}}
+    return changed(tiny_config, encoder=encoder).train()
+
+
+@pytest.fixture
+def long_video() -> Tensor:
+    """Seven frames of another size than the model's."""
+    return torch.rand(2, 7, 3, 12, 20, generator=torch.Generator().manual_seed(2))
+
+
+BOXES = torch.tensor([[[0.0, 0.1, 0.5, 0.6], [0.4, 0.4, 1.0, 0.9]]] * 2)
+CLOSE = {"rtol": 0, "atol": 1e-6}
+
+
+@pytest.mark.parametrize("sizes", [[7], [3, 4], [1] * 7, [2, 4, 1]], ids=str)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_video_in_chunks_gives_what_the_whole_gives(
+    follower: SlotAutoencoder,
+    long_video: Tensor,
+    sizes: list[int],
+    source: Literal["encoder", "decoder"],
+):
+    chunks = long_video.split(sizes, dim=1)
+    found = list(follower.stream(chunks, BOXES, source=source, reconstruct=True))
+    assert [chunk.slots.shape[1] for chunk in found] == sizes
+    whole = follower.encode(long_video, BOXES)
+    torch.testing.assert_close(torch.cat([c.slots for c in found], 1), whole.slots, **CLOSE)
+    masks = follower.segment(long_video, BOXES, source=source)
+    torch.testing.assert_close(torch.cat([c.masks for c in found], 1), masks, **CLOSE)
+    again = follower.reconstruct(long_video, BOXES)
+    pictures = [chunk.reconstruction for chunk in found if chunk.reconstruction is not None]
+    torch.testing.assert_close(torch.cat(pictures, 1), again, **CLOSE)
+
+
+def test_every_method_goes_on_from_a_state(follower: SlotAutoencoder, long_video: Tensor):
+    start = follower.encode(long_video[:, :3], BOXES)
+    rest = long_video[:, 3:]
+    torch.testing.assert_close(
+        follower.encode(rest, state=start.state).slots,
+        follower.encode(long_video, BOXES).slots[:, 3:],
+        **CLOSE,
+    )
+    torch.testing.assert_close(
+        follower.segment(rest, state=start.state),
+        follower.segment(long_video, BOXES)[:, 3:],
+        **CLOSE,
+    )
+    torch.testing.assert_close(
+        follower.reconstruct(rest, state=start.state),
+        follower.reconstruct(long_video, BOXES)[:, 3:],
+        **CLOSE,
+    )
+
+
+def test_a_stream_finds_a_chunk_when_it_is_asked_for_it(
+    follower: SlotAutoencoder, long_video: Tensor
+):
+    """And between two chunks the model is as it was: still training."""
+    taken: list[int] = []
+
+    def chunks() -> Iterator[Tensor]:
+        for start in range(0, 7, 2):
+            taken.append(start)
+            yield long_video[:, start : start + 2]
+
+    found = follower.stream(chunks(), BOXES)
+    assert taken == []
+    chunk = next(found)
+    assert taken == [0]
+    assert chunk.reconstruction is None
+    assert not chunk.slots.requires_grad
+    assert follower.training
+    assert follower.encoder.predictor is not None
+    assert follower.encoder.predictor.training
+    assert len(list(found)) == 3
+    assert list(follower.stream([])) == []
+
+
+def test_a_chunk_is_encoded_once_and_decoded_at_most_once(
+    follower: SlotAutoencoder, long_video: Tensor
+):
+    calls: list[str] = []
+    follower.encoder.register_forward_hook(lambda *_: calls.append("encode"))
+    decode = follower.decoder.decode
+    follower.decoder.decode = lambda *args: (calls.append("decode"), decode(*args))[1]
+    cases: list[tuple[Literal["encoder", "decoder"], bool, list[str]]] = [
+        ("encoder", False, ["encode"]),
+        ("encoder", True, ["encode", "decode"]),
+        ("decoder", True, ["encode", "decode"]),
+    ]
+    for source, reconstruct, expected in cases:
+        calls.clear()
+        list(follower.stream([long_video], BOXES, source=source, reconstruct=reconstruct))
+        assert calls == expected
+
+
+def test_random_first_slots_are_drawn_once_for_a_stream(
+    tiny_config: SlotAutoencoderConfig, long_video: Tensor
+):
+    model = changed(tiny_config, encoder={"initializer": {"type": "gaussian"}})
+    found = model.stream(long_video.split(3, 1), generator=torch.Generator().manual_seed(4))
+    whole = model.encode(long_video, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(torch.cat([c.slots for c in found], 1), whole.slots, **CLOSE)
+
+
+def test_conditioning_reaches_the_first_slots(follower: SlotAutoencoder, long_video: Tensor):
+    assert follower.conditioned_on == "boxes"
+    slots = follower.encode(long_video, BOXES).slots
+    swapped = follower.encode(long_video, BOXES.flip(1)).slots
+    torch.testing.assert_close(swapped[:, :, [1, 0, 2]], slots, **CLOSE)
+    assert (swapped - slots).abs().max() > 1e-3
+    follower(long_video, BOXES).total.backward()
+    gradients = {name: p.grad for name, p in follower.named_parameters()}
+    assert [name for name, g in gradients.items() if g is None or not g.abs().sum() > 0] == []
+
+
+def test_a_model_says_whether_it_is_conditioned(model: SlotAutoencoder, video: Tensor):
+    assert model.conditioned_on is None
+    with pytest.raises(InputError, match="this model's first slots are not conditioned"):
+        model(video, BOXES)
 
 
 def test_building_twice_from_one_configuration_gives_the_same_model(

@@ -107,16 +107,77 @@ def test_their_published_arguments_are_our_preset():
         assert config == presets.SLOT_ATTENTION
 
 
-def test_every_published_slot_attention_configuration_is_read(reference_data: Path):
+def test_their_published_arguments_of_savi_are_our_preset():
+    """slotdiffusion/video_based/configs/savi/savi_movi{d,e}_params-res128.py."""
+    predictor = {
+        "pred_type": "transformer",
+        "pred_rnn": False,
+        "pred_norm_first": True,
+        "pred_num_layers": 2,
+        "pred_num_heads": 4,
+        "pred_ffn_dim": 768,
+        "pred_sg_every": None,
+    }
+    arguments = {
+        "resolution": (128, 128),
+        "clip_len": 3,
+        "slot_dict": {
+            "num_slots": 15,
+            "slot_size": 192,
+            "slot_mlp_size": 384,
+            "num_iterations": 2,
+        },
+        "enc_dict": {
+            "resnet": "resnet18",
+            "use_layer4": False,
+            "enc_out_channels": 192,
+            "replace_stride_with_dilation": [False, False, False],
+        },
+        "dec_dict": {
+            "dec_channels": (192, 64, 64, 64, 64),
+            "dec_resolution": (8, 8),
+            "dec_ks": 5,
+            "dec_norm": "",
+        },
+        "pred_dict": predictor,
+        "loss_dict": {"use_img_recon_loss": True},
+    }
+    described = {"cls": "slotdiffusion.video_based.models.savi.SAVi", "args": arguments}
+    assert get_origin("slotdiffusion").read_config(described, source="test") == presets.SAVI
+
+
+def published(reference_data: Path, folder: str, *keys: str) -> dict[str, dict[str, Any]]:
+    """The keys that a model is built from, of each configuration file in a folder of theirs."""
     recipes = json.loads((reference_data / "golden" / "recipes.json").read_text())
-    keys = ("resolution", "slot_dict", "enc_dict", "dec_dict", "loss_dict")
-    found = {name: recipe for name, recipe in recipes.items() if "/sa/" in name}
+    keys = ("resolution", "slot_dict", "enc_dict", "dec_dict", "loss_dict", *keys)
+    return {
+        name: {key: recipe[key] for key in keys}
+        for name, recipe in recipes.items()
+        if f"/{folder}/" in name
+    }
+
+
+def test_every_published_slot_attention_configuration_is_read(reference_data: Path):
+    found = published(reference_data, "sa")
     assert len(found) == 2
-    for name, recipe in found.items():
-        described = {key: recipe[key] for key in keys}
-        config = get_origin("slotdiffusion").read_config(described, source=name)
+    for name, arguments in found.items():
+        config = get_origin("slotdiffusion").read_config(arguments, source=name)
         assert isinstance(config, SlotAutoencoderConfig)
-        assert config.num_slots == recipe["slot_dict"]["num_slots"]
+        assert config.num_slots == arguments["slot_dict"]["num_slots"]
+
+
+def test_every_published_savi_configuration_is_read(reference_data: Path):
+    found = published(reference_data, "savi", "pred_dict")
+    assert len(found) == 4
+    for name, arguments in found.items():
+        described = {"cls": "SAVi", "args": arguments | {"clip_len": 3}}
+        config = get_origin("slotdiffusion").read_config(described, source=name)
+        if "movid" in name or "movie" in name:
+            assert config == presets.SAVI
+        else:  # MOVi-Solid and MOVi-Tex: plain convolutions, fewer slots
+            backbone = {"type": "cnn", "strides": [2]}
+            changes = {"num_slots": 12, "encoder": {"backbone": backbone}}
+            assert config == presets.configure("savi", changes, source="test")
 
 
 def changed(**changes: object) -> Change:
@@ -126,8 +187,8 @@ def changed(**changes: object) -> Change:
 
 REFUSED: dict[str, tuple[Change, str]] = {
     "class": (
-        lambda small: {"cls": "slotdiffusion.video_based.models.SAVi", "args": small},
-        "key 'cls' names the class 'SAVi', expected SA",
+        lambda small: {"cls": "slotdiffusion.video_based.models.Wizard", "args": small},
+        "key 'cls' names the class 'Wizard', expected SA, SAVi",
     ),
     "args": (lambda _: {"cls": "SA", "args": [1]}, "key 'args' holds no constructor arguments"),
     "surplus": (changed(clip_len=3), "unknown key 'clip_len'; allowed: dec_dict, enc_dict"),
@@ -165,6 +226,31 @@ REFUSED: dict[str, tuple[Change, str]] = {
         r"'loss_dict\.use_img_recon_loss' has the value False",
     ),
 }
+
+
+REFUSED_PREDICTORS: dict[str, tuple[dict[str, Any], str]] = {
+    "kind": ({"pred_type": "gru"}, r"key 'pred_dict\.pred_type' has the value 'gru'"),
+    "no size": ({"pred_ffn_dim": None}, "'pred_ffn_dim' is missing; expected for a transformer"),
+    "surplus": (
+        {"pred_heads": 3},
+        r"unknown key 'pred_dict\.pred_heads'; did you mean 'pred_num_h",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_PREDICTORS)
+def test_predictors_that_have_no_counterpart_are_refused(small_video: dict, case: str):
+    change, sentence = REFUSED_PREDICTORS[case]
+    small_video["args"]["pred_dict"] |= change
+    with pytest.raises(ConfigError, match=sentence):
+        get_origin("slotdiffusion").read_config(small_video, source="config.json")
+
+
+def test_a_video_model_states_its_predictor(small_video: dict):
+    for key in ("pred_dict", "clip_len"):
+        lacking = {name: value for name, value in small_video["args"].items() if name != key}
+        with pytest.raises(ConfigError, match=f"key '{key}' is missing"):
+            get_origin("slotdiffusion").read_config(small_video | {"args": lacking}, source="x")
 
 
 @pytest.mark.parametrize("case", REFUSED)

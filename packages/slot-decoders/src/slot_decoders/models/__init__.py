@@ -3,7 +3,15 @@
 from slot_decoders.models import presets
 from slot_decoders.models.build import build_model
 from slot_decoders.models.configs import SlotAutoencoderConfig
-from slot_decoders.models.load import load_model
-from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+from slot_decoders.models.load import load_model, start_from
+from slot_decoders.models.slot_autoencoder import Chunk, SlotAutoencoder
 
-__all__ = ["SlotAutoencoder", "SlotAutoencoderConfig", "build_model", "load_model", "presets"]
+__all__ = [
+    "Chunk",
+    "SlotAutoencoder",
+    "SlotAutoencoderConfig",
+    "build_model",
+    "load_model",
+    "presets",
+    "start_from",
+]

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from torch import nn
 
-from slot_core import ClusteredSlots, GaussianSlots, LearnedSlots, SlotAttention, SlotEncoder
-from slot_core.backbones import CNN, ResNet
+from slot_core import (
+    ClusteredSlots,
+    ConditionedSlots,
+    GaussianSlots,
+    LearnedSlots,
+    RecurrentPredictor,
+    ResidualMLPPredictor,
+    SlotAttention,
+    SlotEncoder,
+    TransformerPredictor,
+)
+from slot_core.backbones import CNN, ResNet, ViT
 from slot_decoders.models.configs import (
     BackboneConfig,
     CNNConfig,
+    ConditionedSlotsConfig,
     GaussianSlotsConfig,
     InitializerConfig,
     LearnedSlotsConfig,
+    PredictorConfig,
+    PreprocessingConfig,
+    ResNetConfig,
     SlotAutoencoderConfig,
     SpatialBroadcastConfig,
+    TransformerPredictorConfig,
+    ViTConfig,
 )
+from slot_decoders.models.preprocessing import Preprocessing
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
 
@@ -37,13 +54,22 @@ def build_encoder(config: SlotAutoencoderConfig) -> SlotEncoder:
         build_initializer(encoder.initializer, config.num_slots, config.slot_dim),
         SlotAttention(feature_dim, config.slot_dim, **encoder.corrector.model_dump()),
         projection_dim=feature_dim,
+        predictor=build_predictor(encoder.predictor, config.slot_dim),
+        first_iterations=encoder.first_iterations,
+        slot_noise=encoder.slot_noise,
+        preprocessing=build_preprocessing(encoder.preprocessing or config.preprocessing),
     )
+
+
+def build_preprocessing(config: PreprocessingConfig) -> Preprocessing:
+    """What a model, or its encoder, does to pictures before it looks at them."""
+    return Preprocessing(**config.model_dump())
 
 
 def build_backbone(config: BackboneConfig) -> nn.Module:
     """The backbone of an encoder."""
-    options = config.model_dump(exclude={"type"})
-    return CNN(**options) if isinstance(config, CNNConfig) else ResNet(**options)
+    kinds = {CNNConfig: CNN, ResNetConfig: ResNet, ViTConfig: ViT}
+    return kinds[type(config)](**config.model_dump(exclude={"type"}))
 
 
 def build_initializer(config: InitializerConfig, num_slots: int, slot_dim: int) -> nn.Module:
@@ -52,7 +78,21 @@ def build_initializer(config: InitializerConfig, num_slots: int, slot_dim: int) 
         return LearnedSlots(num_slots, slot_dim, std=config.std)
     if isinstance(config, GaussianSlotsConfig):
         return GaussianSlots(num_slots, slot_dim)
+    if isinstance(config, ConditionedSlotsConfig):
+        return ConditionedSlots(num_slots, slot_dim, on=config.on, hidden_dim=config.hidden_dim)
     return ClusteredSlots(num_slots)
+
+
+def build_predictor(config: PredictorConfig | None, slot_dim: int) -> nn.Module | None:
+    """What carries an encoder's slots from frame to frame."""
+    if config is None:
+        return None
+    transformer = isinstance(config, TransformerPredictorConfig)
+    kind = TransformerPredictor if transformer else ResidualMLPPredictor
+    base = kind(slot_dim, **config.model_dump(exclude={"type", "recurrent_dim"}))
+    if config.recurrent_dim is None:
+        return base
+    return RecurrentPredictor(base, slot_dim, config.recurrent_dim)
 
 
 def build_decoder(config: SlotAutoencoderConfig) -> SpatialBroadcastDecoder:

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from slot_core import StrictConfig
+from slot_core.backbones.vit import Kind as ViTKind
+from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
 
 Size = tuple[PositiveInt, PositiveInt]
@@ -60,7 +62,31 @@ class ResNetConfig(StrictConfig):
     num_stages: int = Field(default=3, ge=1, le=4)
 
 
-BackboneConfig = Annotated[CNNConfig | ResNetConfig, Field(discriminator="type")]
+class ViTConfig(StrictConfig):
+    """slot_core.backbones.ViT; the values of published ones are in ``slot_core.backbones.vit``."""
+
+    type: Literal["vit"] = "vit"
+    kind: ViTKind = "dino"
+    patch_size: PositiveInt = 8
+    hidden_dim: PositiveInt = 384
+    num_layers: PositiveInt = 12
+    num_heads: PositiveInt = 6
+    mlp_ratio: PositiveInt = 4
+    image_size: PositiveInt = 224  # of the pictures that its position embeddings are for
+    frozen: bool = True
+
+    @model_validator(mode="after")
+    def _has_whole_heads_and_patches(self) -> ViTConfig:
+        for whole, part in (("hidden_dim", "num_heads"), ("image_size", "patch_size")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(
+                    f"'{whole}' is {getattr(self, whole)}, expected a multiple of '{part}', "
+                    f"{getattr(self, part)}"
+                )
+        return self
+
+
+BackboneConfig = Annotated[CNNConfig | ResNetConfig | ViTConfig, Field(discriminator="type")]
 
 
 class LearnedSlotsConfig(StrictConfig):
@@ -82,8 +108,17 @@ class ClusteredSlotsConfig(StrictConfig):
     type: Literal["clustered"] = "clustered"
 
 
+class ConditionedSlotsConfig(StrictConfig):
+    """slot_core.ConditionedSlots."""
+
+    type: Literal["conditioned"] = "conditioned"
+    on: ConditioningKind = "boxes"
+    hidden_dim: PositiveInt = 256
+
+
 InitializerConfig = Annotated[
-    LearnedSlotsConfig | GaussianSlotsConfig | ClusteredSlotsConfig, Field(discriminator="type")
+    LearnedSlotsConfig | GaussianSlotsConfig | ClusteredSlotsConfig | ConditionedSlotsConfig,
+    Field(discriminator="type"),
 ]
 
 
@@ -98,6 +133,32 @@ class SlotAttentionConfig(StrictConfig):
     kmeans_start: bool = False
 
 
+class TransformerPredictorConfig(StrictConfig):
+    """slot_core.TransformerPredictor; inside a RecurrentPredictor of width ``recurrent_dim``."""
+
+    type: Literal["transformer"] = "transformer"
+    num_layers: PositiveInt = 2
+    num_heads: PositiveInt = 4
+    hidden_dim: PositiveInt | None = None
+    norm_first: bool = True
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    recurrent_dim: PositiveInt | None = None
+
+
+class ResidualMLPPredictorConfig(StrictConfig):
+    """slot_core.ResidualMLPPredictor; inside a RecurrentPredictor of width ``recurrent_dim``."""
+
+    type: Literal["residual_mlp"] = "residual_mlp"
+    hidden_dim: PositiveInt | None = None
+    norm_first: bool = True
+    recurrent_dim: PositiveInt | None = None
+
+
+PredictorConfig = Annotated[
+    TransformerPredictorConfig | ResidualMLPPredictorConfig, Field(discriminator="type")
+]
+
+
 class EncoderConfig(StrictConfig):
     """slot_core.SlotEncoder."""
 
@@ -105,6 +166,10 @@ class EncoderConfig(StrictConfig):
     projection_dim: PositiveInt | None = None  # as wide as a slot
     initializer: InitializerConfig = LearnedSlotsConfig()
     corrector: SlotAttentionConfig = SlotAttentionConfig()
+    predictor: PredictorConfig | None = None  # slots carried over as they are
+    first_iterations: PositiveInt | None = None  # as many as the corrector's own
+    slot_noise: float = Field(default=0.0, ge=0)
+    preprocessing: PreprocessingConfig | None = None  # the model's own
 
 
 class SpatialBroadcastConfig(StrictConfig):
@@ -129,3 +194,16 @@ class SlotAutoencoderConfig(StrictConfig):
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = SpatialBroadcastConfig()
     mask_source: MaskSource | None = None  # whose masks `segment` gives; as the decoder's papers
+
+    @model_validator(mode="after")
+    def _has_whole_patches(self) -> SlotAutoencoderConfig:
+        backbone = self.encoder.backbone
+        height, width = (self.encoder.preprocessing or self.preprocessing).image_size
+        if isinstance(backbone, ViTConfig) and (
+            height % backbone.patch_size or width % backbone.patch_size
+        ):
+            raise ValueError(
+                f"the encoder is given pictures of {height}x{width}, expected multiples of the "
+                f"'patch_size' of its backbone, {backbone.patch_size}"
+            )
+        return self

@@ -1,13 +1,21 @@
-"""Open a checkpoint without knowing what is in it."""
+"""Open a checkpoint without knowing what is in it, or start another model from it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from slot_core import CheckpointError, HubModel
-from slot_core.hub import CONFIG, locate_checkpoint, read_description
+from slot_core import CheckpointError, HubModel, InputError
+from slot_core.hub import (
+    CONFIG,
+    WEIGHTS,
+    check_weights,
+    locate_checkpoint,
+    read_description,
+    read_weights,
+)
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
 
 MODEL_CLASSES: dict[str, type[HubModel]] = {"SlotAutoencoder": SlotAutoencoder}
@@ -43,6 +51,47 @@ def load_model(
     model = MODEL_CLASSES[name].from_pretrained(folder, device=device, dtype=dtype)
     assert isinstance(model, SlotAutoencoder)
     return model
+
+
+def start_from(
+    model: HubModel,
+    repo_or_folder: str | Path,
+    fresh: Sequence[str] = ("encoder.predictor",),
+    *,
+    revision: str | None = None,
+) -> None:
+    """Give ``model`` the weights of another checkpoint, apart from parts that start fresh.
+
+    So a video model starts from a picture model: all weights are the same but for the predictor,
+    which pictures do not need. A conditioned one also has other first slots:
+    ``fresh=("encoder.predictor", "encoder.initializer")``.
+
+    Args:
+        model: keeps its device and its precision.
+        repo_or_folder: as for ``load_model``.
+        fresh: parts of ``model`` whose weights stay as they are; what the checkpoint has of
+            them is left out.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint, it is damaged, or any weight outside
+            ``fresh`` is missing, surplus or of another shape.
+        InputError: if the model has no weights in a part of ``fresh``.
+    """
+    folder = locate_checkpoint(published_half(repo_or_folder), revision)
+    read_description(folder)
+    weights = {n: v for n, v in read_weights(folder / WEIGHTS).items() if not _inside(n, fresh)}
+    for part in fresh:
+        kept = {n: v for n, v in model.state_dict().items() if _inside(n, [part])}
+        if not kept:
+            raise InputError(f"the model has no weights in '{part}' that could start fresh")
+        weights |= kept
+    check_weights(model, weights, source=str(folder / WEIGHTS))
+    model.load_state_dict(weights, strict=True)
+
+
+def _inside(name: str, parts: Sequence[str]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def published_half(repo_or_folder: str | Path) -> str | Path:

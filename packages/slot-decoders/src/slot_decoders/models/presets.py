@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from slot_core import ConfigError
+from slot_core.conditioned_slots import ConditioningKind
 from slot_decoders.models.build import build_model
 from slot_decoders.models.configs import (
     EncoderConfig,
@@ -13,6 +14,7 @@ from slot_decoders.models.configs import (
     SlotAttentionConfig,
     SlotAutoencoderConfig,
     SpatialBroadcastConfig,
+    TransformerPredictorConfig,
 )
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
 
@@ -28,7 +30,21 @@ SLOT_ATTENTION = SlotAutoencoderConfig(
     decoder=SpatialBroadcastConfig(channels=(128, 128, 128, 128)),
 )
 
-PRESETS: dict[str, SlotAutoencoderConfig] = {"slot_attention": SLOT_ATTENTION}
+# SAVi as SlotDiffusion trains it on MOVi-D and MOVi-E: without boxes and without an LSTM, two
+# iterations on every frame. The paper has one iteration, conditioned first slots, a transformer
+# that normalises last, and optical flow as its target.
+SAVI = SlotAutoencoderConfig(
+    num_slots=15,
+    slot_dim=192,
+    encoder=EncoderConfig(
+        backbone=ResNetConfig(depth=18),
+        corrector=SlotAttentionConfig(hidden_dim=384, num_iterations=2),
+        predictor=TransformerPredictorConfig(num_layers=2, num_heads=4, hidden_dim=768),
+    ),
+    decoder=SpatialBroadcastConfig(channels=(64, 64, 64, 64)),
+)
+
+PRESETS: dict[str, SlotAutoencoderConfig] = {"slot_attention": SLOT_ATTENTION, "savi": SAVI}
 
 
 def slot_attention(*, image_size: int | None = None, **changes: Any) -> SlotAutoencoder:
@@ -42,10 +58,37 @@ def slot_attention(*, image_size: int | None = None, **changes: Any) -> SlotAuto
     Raises:
         ConfigError: naming the key that does not exist or fit.
     """
+    return _build("slot_attention", image_size, changes)
+
+
+def savi(
+    *,
+    conditioning: ConditioningKind | None = None,
+    image_size: int | None = None,
+    **changes: Any,
+) -> SlotAutoencoder:
+    """SAVi (Kipf et al. 2021, arXiv 2111.12594) for videos.
+
+    Args:
+        conditioning: "boxes", "points" or "masks" of the objects in the first frame, which
+            every method then takes; None for learned first slots.
+        image_size: side of the square that the model works at; 128 unless given.
+        changes: as for ``slot_attention``: ``savi(encoder={"predictor": {"recurrent_dim": 384}})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    if conditioning is not None:
+        initializer = {"type": "conditioned", "on": conditioning}
+        changes = merge({"encoder": {"initializer": initializer}}, changes)
+    return _build("savi", image_size, changes)
+
+
+def _build(name: str, image_size: int | None, changes: Mapping[str, Any]) -> SlotAutoencoder:
     if image_size is not None:
         size = {"image_size": (image_size, image_size)}
         changes = merge({"preprocessing": size}, changes)
-    return build_model(configure("slot_attention", changes, source="slot_attention()"))
+    return build_model(configure(name, changes, source=f"{name}()"))
 
 
 def configure(name: str, changes: Mapping[str, Any], *, source: str) -> SlotAutoencoderConfig:

@@ -2,23 +2,34 @@
 
 The papers are presets of this one class. ``forward`` is the training step, so that the hooks of
 DDP and FSDP see it; everything else is a named method of the unwrapped model, without gradients
-and in eval mode.
+and in eval mode. A video of any length goes through ``stream`` in chunks.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slot_core import HubModel, InputError, LossOutput, SlotEncoder, SlotOutput, StrictConfig
+from slot_core import (
+    DecoderOutput,
+    EncoderState,
+    HubModel,
+    InputError,
+    LossOutput,
+    SlotEncoder,
+    SlotOutput,
+    StrictConfig,
+)
+from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
-from slot_decoders.models.configs import SlotAutoencoderConfig
+from slot_core.slot_initializers import Conditioning
+from slot_decoders.models.configs import ConditionedSlotsConfig, SlotAutoencoderConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
 
 Video = Float[Tensor, "batch time 3 height width"]
@@ -49,13 +60,33 @@ def without_gradients(
     return run
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """What a model finds in a stretch of a video.
+
+    Attributes:
+        slots: of every frame.
+        masks: soft, at the video's own size, summing to 1 over the slots.
+        reconstruction: in [0, 1] at the video's own size; None unless asked for.
+    """
+
+    slots: Float[Tensor, "batch time slots dim"]
+    masks: Float[Tensor, "batch time slots height width"]
+    reconstruction: Video | None = None
+
+
 class SlotAutoencoder(HubModel):
     """An encoder and a decoder that learn objects by reconstruction.
 
+    Every method takes a video, float in [0, 1], and for a conditioned model the boxes, points or
+    masks of the objects in its first frame (see slot_core.ConditionedSlots). Those without
+    gradients also take the ``state`` of the frames before, which ``encode`` returns; then
+    the video goes on and takes no conditioning.
+
     Args:
-        encoder: normalised video to slots.
+        encoder: video to slots, its own preprocessing in front.
         decoder: slots and target to a loss; see slot_core.protocols.Decoder.
-        preprocessing: of the video that every method takes, float in [0, 1].
+        preprocessing: of the video that the decoder is to paint.
         config: that describes these parts.
     """
 
@@ -78,9 +109,9 @@ class SlotAutoencoder(HubModel):
     @classmethod
     def from_config(cls, config: SlotAutoencoderConfig) -> SlotAutoencoder:
         """The freshly initialised model that ``config`` describes."""
-        from slot_decoders.models.build import build_decoder, build_encoder
+        from slot_decoders.models.build import build_decoder, build_encoder, build_preprocessing
 
-        preprocessing = Preprocessing(**config.preprocessing.model_dump())
+        preprocessing = build_preprocessing(config.preprocessing)
         return cls(build_encoder(config), build_decoder(config), preprocessing, config)
 
     @property
@@ -96,54 +127,155 @@ class SlotAutoencoder(HubModel):
         """
         return self.config.mask_source or self.decoder.default_mask_source
 
-    def forward(self, video: Video, *, generator: torch.Generator | None = None) -> LossOutput:
-        """The training step: the losses of reconstructing ``video``, float in [0, 1]."""
-        target = self.preprocessing(video)
-        encoded = self.encoder(target, generator=generator)
-        losses = self.decoder(encoded.slots, target)
+    @property
+    def conditioned_on(self) -> ConditioningKind | None:
+        """What ``conditioning`` holds of the first frame's objects; None where there is none."""
+        initializer = self.config.encoder.initializer
+        return initializer.on if isinstance(initializer, ConditionedSlotsConfig) else None
+
+    def forward(
+        self,
+        video: Video,
+        conditioning: Conditioning | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> LossOutput:
+        """The training step: the losses of reconstructing ``video``, float in [0, 1].
+
+        Args:
+            video: float in [0, 1].
+            conditioning: of a conditioned model, on the first frame.
+            generator: draws what is random in the first slots.
+        """
+        encoded = self.encoder(video, generator=generator, conditioning=conditioning)
+        losses = self.decoder(encoded.slots, self.preprocessing(video))
         return replace(losses, slots=encoded.slots.detach(), attention=encoded.attention)
 
     @without_gradients
-    def encode(self, video: Video, *, generator: torch.Generator | None = None) -> SlotOutput:
-        """Slots and attention of every frame."""
-        return self.encoder(self.preprocessing(video), generator=generator)
+    def encode(
+        self,
+        video: Video,
+        conditioning: Conditioning | None = None,
+        *,
+        state: EncoderState | None = None,
+        generator: torch.Generator | None = None,
+    ) -> SlotOutput:
+        """Slots and attention of every frame, and the state from which the next frames go on."""
+        return self.encoder(video, state, generator, conditioning)
 
     @without_gradients
     def segment(
         self,
         video: Video,
+        conditioning: Conditioning | None = None,
         *,
         source: MaskSource | None = None,
+        state: EncoderState | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch time slots height width"]:
         """Soft masks at the video's own size, summing to 1 over the slots.
 
         Args:
             video: float in [0, 1].
+            conditioning: of a conditioned model, on the first frame.
             source: "encoder" for the attention of the last iteration, "decoder" for the
                 decoder's masks; None for the model's default.
+            state: of the frames before.
             generator: draws the first slots, where they are random.
 
         Raises:
             InputError: if the decoder makes no masks, or ``source`` is another word.
         """
-        source = source or self.default_mask_source
-        encoded = self.encoder(self.preprocessing(video), generator=generator)
-        if source == "encoder":
-            masks = encoded.attention.unflatten(-1, encoded.feature_size)
-        elif source == "decoder":
-            masks = self.decoder.decode(encoded.slots).masks
-        else:
-            raise InputError(f"the mask source is '{source}'; expected 'encoder' or 'decoder'")
-        if masks is None:
-            raise InputError("this model's decoder makes no masks; use source='encoder'")
-        # No antialiasing, as in every published evaluation; it matters only when shrinking.
-        return resize(masks, (video.shape[-2], video.shape[-1]), antialias=False)
+        source = self._checked(source)
+        encoded = self.encoder(video, state, generator, conditioning)
+        decoded = self.decoder.decode(encoded.slots, generator) if source == "decoder" else None
+        return _masks(source, encoded, decoded, _size(video))
 
     @without_gradients
-    def reconstruct(self, video: Video, *, generator: torch.Generator | None = None) -> Video:
+    def reconstruct(
+        self,
+        video: Video,
+        conditioning: Conditioning | None = None,
+        *,
+        state: EncoderState | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Video:
         """The video as the slots remember it, in [0, 1] at the video's own size."""
-        encoded = self.encoder(self.preprocessing(video), generator=generator)
-        decoded = self.decoder.decode(encoded.slots, generator).reconstruction
-        resized = resize(self.preprocessing.undo(decoded), (video.shape[-2], video.shape[-1]))
+        encoded = self.encoder(video, state, generator, conditioning)
+        return self._picture(self.decoder.decode(encoded.slots, generator), _size(video))
+
+    def stream(
+        self,
+        chunks: Iterable[Float[Tensor, "batch _ 3 height width"]],
+        conditioning: Conditioning | None = None,
+        *,
+        source: MaskSource | None = None,
+        reconstruct: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Chunk]:
+        """What the model finds in a video of any length, in the memory that one chunk needs.
+
+        A chunk is found when it is asked for. All together equal what ``encode`` and ``segment``
+        give for the whole video (and ``reconstruct``, unless its decoder draws at random).
+
+        Args:
+            chunks: of one video (or a batch of them) in order, each of one frame or more.
+            conditioning: of a conditioned model, on the first frame of the first chunk.
+            source: as in ``segment``.
+            reconstruct: also reconstruct the chunks.
+            generator: draws the first slots, where they are random.
+
+        Raises:
+            InputError: as ``segment`` does.
+        """
+        source, state = self._checked(source), None
+        for video in chunks:
+            found, state = self._look(video, conditioning, source, reconstruct, state, generator)
+            conditioning = None
+            yield found
+
+    @without_gradients
+    def _look(
+        self,
+        video: Video,
+        conditioning: Conditioning | None,
+        source: MaskSource,
+        reconstruct: bool,
+        state: EncoderState | None,
+        generator: torch.Generator | None,
+    ) -> tuple[Chunk, EncoderState]:
+        """Encode one chunk once, decode it at most once."""
+        encoded = self.encoder(video, state, generator, conditioning)
+        decoded = None
+        if reconstruct or source == "decoder":
+            decoded = self.decoder.decode(encoded.slots, generator)
+        masks = _masks(source, encoded, decoded, _size(video))
+        painted = self._picture(decoded, _size(video)) if reconstruct and decoded else None
+        return Chunk(encoded.slots, masks, painted), encoded.state
+
+    def _checked(self, source: MaskSource | None) -> MaskSource:
+        source = source or self.default_mask_source
+        if source not in get_args(MaskSource):
+            raise InputError(f"the mask source is '{source}'; expected 'encoder' or 'decoder'")
+        return source
+
+    def _picture(self, decoded: DecoderOutput, size: tuple[int, int]) -> Video:
+        resized = resize(self.preprocessing.undo(decoded.reconstruction), size)
         return resized.clamp(0, 1)  # resizing rounds: white can come out as 1 + 5e-7
+
+
+def _masks(
+    source: MaskSource, encoded: SlotOutput, decoded: DecoderOutput | None, size: tuple[int, int]
+) -> Float[Tensor, "batch time slots height width"]:
+    if source == "encoder":
+        masks = encoded.attention.unflatten(-1, encoded.feature_size)
+    else:
+        masks = decoded.masks if decoded else None
+    if masks is None:
+        raise InputError("this model's decoder makes no masks; use source='encoder'")
+    # No antialiasing, as in every published evaluation; it matters only when shrinking.
+    return resize(masks, size, antialias=False)
+
+
+def _size(video: Video) -> tuple[int, int]:
+    return video.shape[-2], video.shape[-1]

@@ -1,8 +1,9 @@
 """Checkpoints of the SlotDiffusion code (Wu et al. 2023, arXiv 2305.11281).
 
 Its systems are one encoder with different decoders, as ours are. The encoder is described in
-``slotdiffusion_encoder.py``, each decoder in a file of its own. To add a system: enter the class
-of its constructor arguments in ``ARGUMENTS`` and its decoder's names in ``state_dict_map``.
+``slotdiffusion_encoder.py``, what videos add to it in ``slotdiffusion_video.py``, each decoder in
+a file of its own. To add a system: enter the class of its constructor arguments in ``ARGUMENTS``
+and its decoder's names in ``state_dict_map``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from slot_core import ConfigError
 from slot_decoders.models.configs import SlotAutoencoderConfig
 from slot_decoders.models.state_dicts import slotdiffusion_encoder as encoder
 from slot_decoders.models.state_dicts import slotdiffusion_mixture as mixture
+from slot_decoders.models.state_dicts import slotdiffusion_video as video
 from slot_decoders.models.state_dicts.mapping import StateDictMap
 
 # Class of their model -> its constructor arguments.
-ARGUMENTS = {"SA": mixture.SAArguments}
+ARGUMENTS = {"SA": mixture.SAArguments, "SAVi": mixture.SAViArguments}
 
 
 def read_config(description: Mapping[str, Any], *, source: str) -> SlotAutoencoderConfig:
@@ -48,7 +50,11 @@ def read_config(description: Mapping[str, Any], *, source: str) -> SlotAutoencod
 def state_dict_map(config: SlotAutoencoderConfig) -> StateDictMap:
     """How the weights of their model of this configuration correspond to ours."""
     return StateDictMap(
-        names=encoder.encoder_names(config.encoder) | mixture.mixture_names(config.decoder),
+        names={
+            **encoder.encoder_names(config.encoder),
+            **video.predictor_names(config.encoder.predictor),
+            **mixture.mixture_names(config.decoder),
+        },
         ignored=encoder.IGNORED | mixture.IGNORED,
         batched=frozenset({"encoder.initializer.slots"}),
     )

@@ -1,7 +1,8 @@
 """The encoder that all systems of the SlotDiffusion code share, in our terms.
 
 Its constructor arguments (``resolution``, ``slot_dict``, ``enc_dict``, ``eps``) become our
-configuration, and the names of its weights ours.
+configuration, and the names of its weights ours. Systems for videos add what
+``slotdiffusion_video.py`` describes.
 
 Where its code states no value, its rule is spelled out: pictures are in [-1, 1]; the first of the
 plain convolutions has stride 2 where the picture is higher than 64 pixels; a ResNet whose fourth
@@ -25,12 +26,17 @@ from slot_decoders.models.configs import (
     ResNetConfig,
     Size,
     SlotAttentionConfig,
+    ViTConfig,
 )
+from slot_decoders.models.state_dicts import slotdiffusion_dino as dino
 
 # Larger pictures are halved by the first of the plain convolutions.
 LARGEST_UNHALVED_HEIGHT = 64
 
-IGNORED = {"encoder_pos_embedding.grid": "positions, which follow from the size of the features"}
+IGNORED = {
+    "encoder_pos_embedding.grid": "positions, which follow from the size of the features",
+    **dino.IGNORED,
+}
 
 
 class SlotArguments(StrictConfig):
@@ -43,22 +49,32 @@ class SlotArguments(StrictConfig):
 
 
 class EncoderArguments(StrictConfig):
-    """``enc_dict``: a ResNet where ``resnet`` names one, plain convolutions otherwise."""
+    """``enc_dict``: a ResNet where ``resnet`` names one, DINO's ViT where ``dino`` does, plain
+    convolutions otherwise."""
 
     enc_out_channels: PositiveInt
     resnet: Literal["resnet18", "resnet34"] | None = None
     use_layer4: bool | None = None
+    replace_stride_with_dilation: tuple[Literal[False], Literal[False], Literal[False]] | None = (
+        None
+    )
+    dino: str | None = None
+    patch_size: Literal[8, 16] | None = None
+    small_size: bool | None = None
+    resolution: Size | None = None
     enc_channels: tuple[PositiveInt, ...] | None = Field(default=None, min_length=2)
     enc_ks: KernelSize | None = None
     enc_norm: Literal[""] | None = None
 
     @model_validator(mode="after")
     def _states_one_backbone(self) -> EncoderArguments:
-        plain = ("enc_channels", "enc_ks", "enc_norm")
-        needed = plain if self.resnet is None else ("use_layer4",)
+        kind, needed = "plain convolutions", ("enc_channels", "enc_ks", "enc_norm")
+        if self.resnet is not None:
+            kind, needed = self.resnet, ("use_layer4",)
+        elif self.dino is not None:
+            kind, needed = self.dino, ("patch_size", "small_size")
         for key in needed:
             if getattr(self, key) is None:
-                kind = self.resnet or "plain convolutions"
                 raise ValueError(f"'{key}' is missing; expected for an encoder of {kind}")
         if self.enc_channels is not None and self.enc_channels[0] != 3:
             raise ValueError(f"'enc_channels' begins with {self.enc_channels[0]}, expected 3")
@@ -72,6 +88,15 @@ class EncoderSide(StrictConfig):
     slot_dict: SlotArguments
     enc_dict: EncoderArguments
     eps: PositiveFloat = 1e-6
+
+    @model_validator(mode="after")
+    def _encodes_its_pictures(self) -> EncoderSide:
+        stated = self.enc_dict.resolution
+        if stated is not None and stated != self.resolution:
+            raise ValueError(
+                f"'enc_dict.resolution' is {stated}, expected 'resolution', {self.resolution}"
+            )
+        return self
 
     def shared(self) -> dict[str, Any]:
         """The part of our model's configuration that the encoder decides."""
@@ -98,6 +123,10 @@ class EncoderSide(StrictConfig):
         if encoder.resnet is not None:
             depth = 18 if encoder.resnet == "resnet18" else 34
             return ResNetConfig(depth=depth, num_stages=4 if encoder.use_layer4 else 3)
+        if encoder.dino is not None:
+            assert encoder.patch_size is not None
+            assert encoder.small_size is not None
+            return dino.dino_config(patch_size=encoder.patch_size, small_size=encoder.small_size)
         assert encoder.enc_channels is not None
         assert encoder.enc_ks is not None
         return CNNConfig(
@@ -109,11 +138,8 @@ class EncoderSide(StrictConfig):
 
 def encoder_names(config: EncoderConfig) -> dict[str, str]:
     """Our encoder's modules -> theirs."""
-    backbone = config.backbone
-    plain = isinstance(backbone, CNNConfig)
-    names = cnn_names(backbone) if plain else resnet_names(backbone)
     return {
-        **names,
+        **backbone_names(config.backbone),
         "encoder.position_embedding.linear": "encoder_pos_embedding.dense",
         "encoder.projection": "encoder_out_layer",
         "encoder.initializer.slots": "init_latents",
@@ -125,6 +151,13 @@ def encoder_names(config: EncoderConfig) -> dict[str, str]:
         "encoder.corrector.gru": "slot_attention.gru",
         "encoder.corrector.mlp": "slot_attention.mlp",
     }
+
+
+def backbone_names(config: BackboneConfig) -> dict[str, str]:
+    """Our backbone's modules -> theirs."""
+    if isinstance(config, ViTConfig):
+        return dino.dino_names(config)
+    return cnn_names(config) if isinstance(config, CNNConfig) else resnet_names(config)
 
 
 def cnn_names(config: CNNConfig) -> dict[str, str]:

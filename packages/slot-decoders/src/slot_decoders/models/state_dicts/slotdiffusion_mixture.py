@@ -1,4 +1,4 @@
-"""SlotDiffusion's ``SA``: its encoder with the spatial-broadcast mixture decoder.
+"""SlotDiffusion's ``SA`` and ``SAVi``: its encoder with the spatial-broadcast mixture decoder.
 
 ``dec_channels`` begins with the slot width, which ours does not repeat; its decoder is one
 sequence whose last module is the 1x1 convolution to colours and mask.
@@ -18,6 +18,7 @@ from slot_decoders.models.configs import (
     SpatialBroadcastConfig,
 )
 from slot_decoders.models.state_dicts.slotdiffusion_encoder import EncoderSide
+from slot_decoders.models.state_dicts.slotdiffusion_video import VideoSide
 
 IGNORED = {"decoder_pos_embedding.grid": "positions, which follow from the broadcast size"}
 
@@ -60,6 +61,10 @@ class SAArguments(EncoderSide):
             kernel_size=self.dec_dict.dec_ks,
         )
         return SlotAutoencoderConfig(decoder=decoder, **self.shared())
+
+
+class SAViArguments(VideoSide, SAArguments):
+    """The constructor arguments of ``SAVi``: those of ``SA``, and a predictor."""
 
 
 def mixture_names(config: SpatialBroadcastConfig) -> dict[str, str]:
