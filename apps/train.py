@@ -35,8 +35,10 @@ from slot_data.augmentations import augmentations_by_name
 from slot_decoders.models import build_model
 from slot_eval import Results, protocols
 from slot_eval.report import RESULT, make_result, result_table, write_result
+from support.beginnings import begin
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run
+from support.conditioning import conditioning_of
 from support.diagnostics import diagnose
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
@@ -76,7 +78,7 @@ def main(
 
     # ------------------------------------------------------------------ data
     splits = options.data.splits
-    train_set = _load(options, splits.train)
+    train_set = _load(options, splits.train, training=True)
     validation_set = _load(options, splits.validation)
     test_set = _load(options, splits.test) if splits.test else None
 
@@ -86,12 +88,14 @@ def main(
     torch.manual_seed(options.train.seed)
     model = build_model(options.model)
     optimizer = build_optimizer(model, options.optimizer)
-    decay = options.train.ema_decay
-    average = WeightAverage(model, decay) if decay else None
 
     # ------------------------------------------------------------------ where an earlier run was
-    start = 0
-    if checkpoint := folder.newest():
+    start, checkpoint = 0, folder.newest()
+    if checkpoint is None:
+        begin(model, options.start)
+    decay = options.train.ema_decay
+    average = WeightAverage(model, decay) if decay else None
+    if checkpoint is not None:
         state = read_state(checkpoint)
         start = state["step"]
         if average is None:
@@ -173,7 +177,8 @@ def main(
             batch = next(loader)
             ids += batch["id"]
             with accelerator.accumulate(trained):
-                losses = trained(batch["video"].to(accelerator.device, non_blocking=True))
+                video = batch["video"].to(accelerator.device, non_blocking=True)
+                losses = trained(video, conditioning_of(model, batch))
                 accelerator.backward(losses.total)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation
@@ -256,7 +261,7 @@ def main(
                 test,
                 model=str(out),
                 data=f"{options.data.name} {splits.test}",
-                settings=options.data.dataset_options,
+                settings=options.data.dataset_options(training=False),
             )
             write_result(out / "test", result, test.rows, "jsonl")
             say(result_table(result))
@@ -264,8 +269,9 @@ def main(
     say(f"{_cpu_seconds():.0f} CPU-seconds; everything is in {out}")
 
 
-def _load(options: RunOptions, split: str) -> Any:
-    return load_dataset_by_name(options.data.name, split=split, **options.data.dataset_options)
+def _load(options: RunOptions, split: str, *, training: bool = False) -> Any:
+    wanted = options.data.dataset_options(training=training)
+    return load_dataset_by_name(options.data.name, split=split, **wanted)
 
 
 def _known_trackers(names: Sequence[str]) -> Any:
@@ -310,7 +316,7 @@ def _digest(ids: Sequence[str]) -> str:
 
 
 def _card(options: RunOptions, validation: Results, step: int) -> ModelCard:
-    data = {**options.data.dataset_options, "split": options.data.splits.train}
+    data = {**options.data.dataset_options(training=True), "split": options.data.splits.train}
     where = f"{options.data.name} {options.data.splits.validation}"
     return ModelCard(
         data=f"{options.data.name}: " + ", ".join(f"{key}={value}" for key, value in data.items()),

@@ -38,13 +38,24 @@ class DataOptions(StrictConfig):
 
     name: str = "shapes"
     splits: SplitOptions = SplitOptions()
+    evaluation: dict[str, Any] = Field(
+        default={}, description="where validation and test differ, such as whole videos"
+    )
     augmentations: tuple[str, ...] = ()
     num_workers: NonNegativeInt = 0
 
-    @property
-    def dataset_options(self) -> dict[str, Any]:
+    def dataset_options(self, *, training: bool) -> dict[str, Any]:
         """What goes to ``slot_data.load_dataset_by_name`` besides name and split."""
-        return dict(self.model_extra or {})
+        options = dict(self.model_extra or {})
+        return options if training else options | self.evaluation
+
+
+class StartOptions(StrictConfig):
+    """Weights that a new run begins with; the checkpoints of a run hold all of its own."""
+
+    weights: str | None = None  # folder, or repository on the Hub, of a model of ours
+    fresh: tuple[str, ...] = ()  # parts that begin anew, such as encoder.predictor
+    backbone: str | None = None  # folder, or repository on the Hub, of a pre-trained ViT
 
 
 class OptimizerOptions(StrictConfig):
@@ -103,6 +114,7 @@ class RunOptions(StrictConfig):
     recipe: str
     model: SlotAutoencoderConfig
     data: DataOptions = DataOptions()
+    start: StartOptions = StartOptions()
     train: TrainOptions = TrainOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     validation: ValidationOptions = ValidationOptions()

@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from slot_data import collate
 from slot_decoders.models import SlotAutoencoder
 from slot_eval import Results, protocols
+from support.conditioning import conditioning_of
 from support.pictures import comparison
 
 
@@ -41,7 +42,8 @@ def score(
         if "labels" not in batch:
             break  # and still meet the other processes below
         labels = batch["labels"]
-        masks = model.segment(batch["video"].to(accelerator.device)).float().cpu()
+        video = batch["video"].to(accelerator.device)
+        masks = model.segment(video, conditioning_of(model, batch)).float().cpu()
         found = results.protocol.labels(masks, *labels.shape[-2:])
         results.update(batch["id"], found, labels)
     results.extend(gather_object(results.rows))
@@ -66,11 +68,12 @@ def draw(
         samples = [dataset[index] for index in range(min(num_pictures, len(dataset)))]
         batch = collate(samples)
         video = batch["video"].to(device)
+        told = conditioning_of(model, batch)
         sheet = comparison(
             batch["video"],
             batch.get("labels"),
-            model.segment(video).float().cpu(),
-            model.reconstruct(video).float().cpu(),
+            model.segment(video, told).float().cpu(),
+            model.reconstruct(video, told).float().cpu(),
         )
         sheet.save(path)
     except Exception:

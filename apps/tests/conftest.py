@@ -18,6 +18,7 @@ TINY = {
     "model.num_slots": 4,
     "model.slot_dim": 16,
     "model.preprocessing.image_size": [32, 32],
+    "model.encoder.preprocessing": None,
     "model.encoder.corrector.hidden_dim": 16,
     "model.decoder.channels": [8, 8],
     "model.decoder.broadcast_size": [8, 8],

@@ -22,7 +22,7 @@ def test_changes_lie_over_the_recipe_at_any_depth():
     )
     assert options.model.num_slots == 9
     assert options.model.encoder.corrector.num_iterations == 2
-    assert options.data.dataset_options["level"] == "textured"
+    assert options.data.dataset_options(training=True)["level"] == "textured"
 
 
 def test_another_type_replaces_the_whole_part():
@@ -90,3 +90,10 @@ def test_trackers_get_flat_options():
     flat = flatten(load_options("slot_attention/shapes").model_dump(mode="json"))
     assert flat["model.num_slots"] == 7
     assert all(isinstance(value, int | float | str | bool) for value in flat.values())
+
+
+def test_evaluation_options_lie_over_those_of_training():
+    changes = ["data.num_frames=3", "data.seed=5", "data.evaluation={num_frames: 24}"]
+    data = load_options("slot_attention/shapes", changes).data
+    assert data.dataset_options(training=True) == {"image_size": 64, "num_frames": 3, "seed": 5}
+    assert data.dataset_options(training=False) == {"image_size": 64, "num_frames": 24, "seed": 5}

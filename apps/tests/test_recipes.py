@@ -13,14 +13,14 @@ NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPE
 
 
 def test_all_recipes_are_found():
-    assert len(NAMES) == 2
+    assert len(NAMES) == 3
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_builds_at_full_size(name):
     options = load_options(name)
     model = build_model(options.model)
-    assert sum(parameter.numel() for parameter in model.parameters()) > 100_000
+    assert sum(parameter.numel() for parameter in model.parameters()) > 50_000
 
 
 @pytest.mark.parametrize("name", NAMES)

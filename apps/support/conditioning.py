@@ -1,0 +1,41 @@
+"""What a conditional model is told of a video's objects: where they are in its first frame.
+
+In training and in scoring that comes from the true labels, as in SAVi (Kipf et al. 2021,
+arXiv 2111.12594, section 2.3); of your own videos you tell it yourself (``apps/predict.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from slot_core import InputError
+from slot_data.boxes import boxes_from_labels, masks_from_labels, points_from_labels
+from slot_decoders.models import SlotAutoencoder
+
+READERS = {
+    "boxes": boxes_from_labels,
+    "points": points_from_labels,
+    "masks": masks_from_labels,
+}
+
+
+def conditioning_of(model: SlotAutoencoder, batch: Mapping[str, Any]) -> Tensor | None:
+    """What ``model`` wants to be told of a collated batch, on its device; None for nothing.
+
+    Raises:
+        InputError: if it is told of objects and the batch has no labels.
+        DataError: if a frame has more objects than the model has slots.
+    """
+    kind = model.conditioned_on
+    if kind is None:
+        return None
+    if "labels" not in batch:
+        raise InputError(
+            f"the model is conditioned on {kind} of the objects in the first frame, but the "
+            f"dataset has no labels to take them from"
+        )
+    told = READERS[kind](batch["labels"][:, 0], model.num_slots)
+    return told.to(next(model.parameters()).device)

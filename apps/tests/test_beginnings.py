@@ -1,0 +1,75 @@
+"""What a new run begins with, and what a conditional model is told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from runs import events
+
+import train
+from slot_decoders.models import load_model
+from support.command_line import run
+
+VIDEO = {
+    "data.num_frames": 3,
+    "data.min_objects": 2,
+    "data.max_objects": 3,
+    "model.encoder.predictor": {"type": "transformer", "num_layers": 1, "hidden_dim": 8},
+}
+
+
+def call(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(train.main, arguments)
+    return stopped.value.code or 0
+
+
+def test_a_video_model_begins_with_a_picture_models_weights(tmp_path, tiny):
+    pictures, videos = tmp_path / "pictures", tmp_path / "videos"
+    assert call(tiny(pictures, **{"train.num_steps": 2})) == 0
+    beginning = {"start.weights": str(pictures), "start.fresh": ["encoder.predictor"]}
+    rate = {"optimizer.learning_rate": 1e-30, "train.num_steps": 1}
+    assert call(tiny(videos, **VIDEO, **beginning, **rate)) == 0
+    before, after = load_model(pictures).state_dict(), load_model(videos).state_dict()
+    assert any(name.startswith("encoder.predictor.") for name in after)
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value)
+
+
+def test_parts_that_begin_anew_must_be_named(tmp_path, tiny, capsys):
+    pictures = tmp_path / "pictures"
+    assert call(tiny(pictures, **{"train.num_steps": 1})) == 0
+    capsys.readouterr()
+    assert call(tiny(tmp_path / "videos", **VIDEO, **{"start.weights": str(pictures)})) == 2
+    assert "encoder.predictor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"start.fresh": ["encoder.predictor"]}, "start.weights is not set"),
+        ({"start.backbone": "facebook/dino-vits8"}, "model.encoder.backbone.type=vit"),
+        ({"start.weights": "no/such/folder"}, "no/such/folder"),
+    ],
+)
+def test_a_beginning_that_cannot_be_is_one_sentence(tmp_path, tiny, capsys, changes, words):
+    assert call(tiny(tmp_path / "run", **changes)) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("kind", ["boxes", "points", "masks"])
+def test_a_conditional_model_is_told_the_first_frames_objects(tmp_path, tiny, kind):
+    told = {"model.encoder.initializer": {"type": "conditioned", "on": kind, "hidden_dim": 8}}
+    out = tmp_path / "run"
+    assert call(tiny(out, **VIDEO, **told)) == 0
+    assert len(events(out, "validation")) == 2
+    assert (out / "pictures" / "validation-00000008.png").exists()
+    assert load_model(out).conditioned_on == kind
+
+
+def test_too_many_objects_to_tell_of(tmp_path, tiny, capsys):
+    told = {"model.encoder.initializer": {"type": "conditioned"}, "model.num_slots": 2}
+    assert call(tiny(tmp_path / "run", **told)) == 2
+    assert "objects" in capsys.readouterr().err
