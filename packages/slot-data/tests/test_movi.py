@@ -8,6 +8,7 @@ import os
 import re
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import numpy as np
@@ -24,7 +25,7 @@ from movi_files import (
 )
 from PIL import Image
 
-from slot_data import DataError, Shapes, collate
+from slot_data import DataError, Shapes, catalog, collate, load_dataset_by_name
 from slot_data.movi import MoviA, MoviD, MoviE, MoviSolid, MoviTex
 
 LENGTH = 5
@@ -204,7 +205,7 @@ def test_the_other_resolution(tmp_path):
 @pytest.mark.parametrize("layout", [slotdiffusion, kubric])
 def test_every_clip_is_a_sample(tmp_path, layout):
     layout(tmp_path)
-    options = {"image_size": 32, "relabel": False}
+    options: Any = {"image_size": 32, "relabel": False}
     whole = MoviD("train", tmp_path, num_frames=LENGTH, **options)
     clips = MoviD("train", tmp_path, num_frames=3, clips="every", **options)
     assert len(clips) == len(whole) * (LENGTH - 2)
@@ -232,6 +233,39 @@ def test_labels_are_numbered_over_the_whole_clip(tmp_path):
         assert np.array_equal(order[after], before)
         hidden += sum(len(np.unique(frame)) < len(order) for frame in before)
     assert hidden, "where an object is hidden, numbering frame by frame would differ"
+
+
+def clips_of(root, split, preset):
+    dataset = load_dataset_by_name("movi_d", split=split, preset=preset, root=root)
+    sample = dataset[len(dataset) - 1]
+    start = int(sample["id"].partition("/")[2])
+    return len(dataset), start, tuple(sample["video"].shape), "labels" in sample
+
+
+def test_presets_take_the_published_clips(tmp_path):
+    """Of one video of 24 frames: how many, where the last one starts, its shape, labels."""
+    for split in ("train", "validation"):
+        write_numbered(tmp_path / f"MOVi-D/{split}/0", *scene(0, length=24))
+    expected = {
+        ("slotdiffusion", "train"): (22, 21, (3, 3, 128, 128), True),
+        ("slotdiffusion", "validation"): (1, 0, (24, 3, 128, 128), True),
+        ("slotdiffusion_tokenizer", "train"): (24, 23, (1, 3, 128, 128), False),
+        ("steve", "train"): (8, 21, (3, 3, 128, 128), False),
+        ("steve", "validation"): (4, 18, (6, 3, 128, 128), True),
+        ("savi", "train"): (4, 18, (6, 3, 64, 64), True),
+        ("savi", "validation"): (1, 0, (24, 3, 64, 64), True),
+    }
+    assert {name for name, _ in expected} == set(catalog.presets("movi_d"))
+    for (preset, split), clips in expected.items():
+        assert clips_of(tmp_path, split, preset) == clips, (preset, split)
+
+
+def test_cards_suggest_a_slot_for_each_object_and_the_background():
+    slots = {name: catalog.card(name).num_slots for name in catalog.names() if "movi" in name}
+    assert slots == {
+        **dict.fromkeys(["movi_a", "movi_b", "movi_c", "movi_solid", "movi_tex"], 11),
+        **dict.fromkeys(["movi_d", "movi_e"], 24),
+    }
 
 
 def test_one_layout_is_found_or_named(tmp_path):
