@@ -224,7 +224,7 @@ def test_every_clip_is_a_sample(tmp_path, layout):
 
 def test_labels_are_numbered_over_the_whole_clip(tmp_path):
     slotdiffusion(tmp_path, videos=6)
-    options = {"image_size": 32, "num_frames": LENGTH}
+    options: Any = {"image_size": 32, "num_frames": LENGTH}
     hidden = 0
     for index in range(6):
         before = scene(index)[1]
