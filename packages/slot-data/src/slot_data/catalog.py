@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slot_data.celeba import CelebA
 from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
 from slot_data.coco import Coco
 from slot_data.folder import Folder
@@ -95,6 +96,24 @@ _CARDS = (
             "https://www.robots.ox.ac.uk/~vgg/data/clevrtex/"
         ),
         loader=ClevrTex,
+    ),
+    Card(
+        name="celeba",
+        description=(
+            "Faces of celebrities, aligned; without masks. In the layout of torchvision or as "
+            "published (Img, Eval)."
+        ),
+        splits={"train": 162_770, "validation": 19_867, "test": 19_962, "all": 202_599},
+        image_size="178x218; samples are 128x128",
+        objects="one face; nothing is annotated",
+        num_slots=4,
+        preprocessing="largest centred square, resized with antialiasing",
+        licence="non-commercial research only; no part of it may be copied on or published",
+        citation=(
+            "Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild. ICCV 2015. "
+            "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+        ),
+        loader=CelebA,
     ),
     Card(
         name="voc",

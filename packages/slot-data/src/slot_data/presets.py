@@ -107,6 +107,12 @@ _SAVI = Preset(
 )
 
 PRESETS: dict[str, dict[str, Preset]] = {
+    "celeba": {
+        "slotdiffusion": Preset(
+            f"{_SLOTDIFFUSION}: the whole picture to 128x128, aspect lost; scores on test",
+            {"image_size": 128, "fit": "stretch", "antialias": False},
+        ),
+    },
     "voc": {
         "slotdiffusion": Preset(
             f"{_SLOTDIFFUSION}: trains on trainaug, scores on validation with void as overlap",
