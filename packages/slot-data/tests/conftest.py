@@ -2,6 +2,7 @@
 the tests become importable."""
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,9 +18,9 @@ LOSSLESS = {  # suffix: codec, pixel format, options
 }
 
 
-def _write_video(path, frames, codec=None, key_every=10, options=None):
+def _write_video(path, frames, codec=None, key_every=10, options=None, milliseconds=None):
     """frames: uint8 [T H W 3]; codec: (name, pixel format, options) if not the lossless one;
-    options: of the container."""
+    options: of the container; milliseconds: when each frame is shown, if not every 40."""
     path.parent.mkdir(parents=True, exist_ok=True)
     name, pixel_format, settings = codec or LOSSLESS[path.suffix]
     with av.open(str(path), "w", container_options=options or {}) as container:
@@ -27,9 +28,14 @@ def _write_video(path, frames, codec=None, key_every=10, options=None):
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format
         stream.gop_size = key_every
-        for frame in frames:
+        if milliseconds:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(stream.encode(picture.reformat(format=pixel_format)))
+            picture = picture.reformat(format=pixel_format)
+            if milliseconds:
+                picture.pts, picture.time_base = milliseconds[number], Fraction(1, 1000)
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from slot_data import AugmentedDataset, DataError, collate, load_dataset_by_name
 from slot_data.cli import app
+from slot_data.video_files import frame_times
 
 SIZE = 32
 
@@ -66,6 +67,20 @@ def test_every_clip_with_its_masks(tmp_path, write_video, moving_noise):
         heights = (sample["labels"] == 1).any(dim=2).sum(dim=1)
         assert heights.tolist() == [start + 1, start + 4], "masks go by the order of their names"
     assert len(load(tmp_path, clips="every")) == 12
+
+
+def test_a_clip_counts_frames_whatever_the_time_between_them(tmp_path, write_video, moving_noise):
+    """As phones film: the frame rate varies, and some frames are dropped."""
+    frames = moving_noise(8)
+    times = [0, 33, 67, 100, 400, 401, 450, 2000]
+    path = tmp_path / "videos/phone.mkv"
+    write_video(path, frames, key_every=3, milliseconds=times)
+    shown = frame_times(path)
+    assert [shown.seconds(number) * 1000 for number in range(8)] == times
+    dataset = load(tmp_path, num_frames=3, stride=2, clips="every")
+    assert len(dataset) == 4
+    for start in range(4):
+        assert torch.equal(dataset[start]["video"], as_sample(frames[start : start + 5 : 2]))
 
 
 def test_loader_workers_read_the_same(tmp_path, write_video, moving_noise):
