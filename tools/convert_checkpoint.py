@@ -5,9 +5,10 @@
     uv run python tools/convert_checkpoint.py --from slotdiffusion --weights model.pth \
         --recipe slot_attention/clevrtex --out converted
 
-``config.json`` holds the constructor arguments of their model under their original names, or
-``{"cls": ..., "args": {...}}``. Every tensor of the file must be used or be one that we know to
-need no counterpart. A ``.pth`` is opened as tensors only: code in it is never run.
+``config.json`` holds the constructor arguments of their model under their original names:
+``{"cls": "SAVi", "args": {...}}``, or the arguments alone for ``SA``. Every tensor of the file must
+be used or be one that we know to need no counterpart. A ``.pth`` is opened as tensors only: code
+in it is never run.
 """
 
 from __future__ import annotations

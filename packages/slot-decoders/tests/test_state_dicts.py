@@ -192,7 +192,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "args": (lambda _: {"cls": "SA", "args": [1]}, "key 'args' holds no constructor arguments"),
     "surplus": (changed(clip_len=3), "unknown key 'clip_len'; allowed: dec_dict, enc_dict"),
-    "surplus inside": (changed(enc_dict={"dino": "vits"}), r"unknown key 'enc_dict\.dino'"),
+    "surplus inside": (changed(enc_dict={"mae": "vits"}), r"unknown key 'enc_dict\.mae'"),
     "missing": (lambda _: {"resolution": [16, 16]}, "key 'slot_dict' is missing"),
     "missing inside": (
         lambda small: small | {"slot_dict": {"num_slots": 3}},
