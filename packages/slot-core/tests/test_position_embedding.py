@@ -30,3 +30,12 @@ def test_any_grid_will_do_even_of_one_position():
     embedding = PositionEmbedding(6)
     assert embedding(torch.zeros(1, 6, 1, 1)).isfinite().all()
     assert embedding(torch.zeros(1, 6, 7, 2)).shape == (1, 6, 7, 2)
+
+
+def test_the_scale_is_of_the_first_weights():
+    torch.manual_seed(0)
+    plain = PositionEmbedding(5)
+    torch.manual_seed(0)
+    scaled = PositionEmbedding(5, scale=3.0)
+    torch.testing.assert_close(scaled.linear.weight, 3 * plain.linear.weight)
+    torch.testing.assert_close(scaled.linear.bias, plain.linear.bias)

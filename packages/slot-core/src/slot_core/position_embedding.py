@@ -16,11 +16,15 @@ class PositionEmbedding(nn.Module):
 
     Args:
         feature_dim: number of channels of the map.
+        scale: of the weights at first. The larger, the more features differ by where they are
+            rather than by what they are, as clusters of them then do too.
     """
 
-    def __init__(self, feature_dim: int) -> None:
+    def __init__(self, feature_dim: int, *, scale: float = 1.0) -> None:
         super().__init__()
         self.linear = nn.Linear(4, feature_dim)
+        with torch.no_grad():
+            self.linear.weight.mul_(scale)
 
     def forward(
         self, features: Float[Tensor, "batch channels height width"]

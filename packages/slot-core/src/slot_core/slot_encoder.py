@@ -28,6 +28,7 @@ class SlotEncoder(nn.Module):
         corrector: features and slots to slots; its ``feature_dim`` is ``projection_dim``.
         projection_dim: width that the backbone's features are projected to, position by
             position (LayerNorm, Linear, ReLU, Linear).
+        position_scale: of the position embedding's first weights.
         predictor: slots of a frame, and its own state, to where the next frame's slots start;
             see slot_predictors.py. None carries the slots over as they are.
         first_iterations: of the corrector on a video's first frame; None for as many as on the
@@ -44,6 +45,7 @@ class SlotEncoder(nn.Module):
         corrector: SlotAttention,
         *,
         projection_dim: int,
+        position_scale: float = 1.0,
         predictor: nn.Module | None = None,
         first_iterations: int | None = None,
         slot_noise: float = 0.0,
@@ -55,7 +57,7 @@ class SlotEncoder(nn.Module):
         self.slot_noise = slot_noise
         self.preprocessing = preprocessing
         self.backbone = backbone
-        self.position_embedding = PositionEmbedding(feature_dim)
+        self.position_embedding = PositionEmbedding(feature_dim, scale=position_scale)
         self.projection = nn.Sequential(
             nn.LayerNorm(feature_dim),
             nn.Linear(feature_dim, projection_dim),

@@ -54,6 +54,7 @@ def build_encoder(config: SlotAutoencoderConfig) -> SlotEncoder:
         build_initializer(encoder.initializer, config.num_slots, config.slot_dim),
         SlotAttention(feature_dim, config.slot_dim, **encoder.corrector.model_dump()),
         projection_dim=feature_dim,
+        position_scale=encoder.position_scale,
         predictor=build_predictor(encoder.predictor, config.slot_dim),
         first_iterations=encoder.first_iterations,
         slot_noise=encoder.slot_noise,

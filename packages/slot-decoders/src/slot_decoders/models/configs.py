@@ -164,6 +164,7 @@ class EncoderConfig(StrictConfig):
 
     backbone: BackboneConfig = ResNetConfig()
     projection_dim: PositiveInt | None = None  # as wide as a slot
+    position_scale: PositiveFloat = 1.0  # of the position embedding's first weights
     initializer: InitializerConfig = LearnedSlotsConfig()
     corrector: SlotAttentionConfig = SlotAttentionConfig()
     predictor: PredictorConfig | None = None  # slots carried over as they are
