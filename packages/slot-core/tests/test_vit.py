@@ -181,6 +181,12 @@ def test_impossible_sizes_are_refused(changes: dict[str, int]):
         make_vit("dino", **changes)
 
 
+@pytest.mark.usefixtures("unchecked_types")
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(InputError, match="no ViT is of kind 'clip'; expected dino or dinov2"):
+        ViT(kind="clip")  # pyright: ignore[reportArgumentType]: the mistake that is tested
+
+
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match=r"a ViT needs transformers: install slot-core\[vit\]"):

@@ -70,8 +70,8 @@ class ViT(nn.Module):
         frozen: never train: no gradients, and eval mode even while the rest trains.
 
     Raises:
-        InputError: if transformers is not installed, ``num_heads`` does not divide
-            ``hidden_dim``, or ``patch_size`` does not divide ``image_size``.
+        InputError: if transformers is not installed, there is no such ``kind``, ``num_heads``
+            does not divide ``hidden_dim``, or ``patch_size`` does not divide ``image_size``.
     """
 
     def __init__(
@@ -87,6 +87,8 @@ class ViT(nn.Module):
         frozen: bool = True,
     ) -> None:
         super().__init__()
+        if kind not in HUB_NAMES:
+            raise InputError(f"no ViT is of kind '{kind}'; expected {' or '.join(HUB_NAMES)}")
         if hidden_dim % num_heads or image_size % patch_size:
             raise InputError(
                 f"a ViT of hidden_dim {hidden_dim} with {num_heads} heads, for image_size "
