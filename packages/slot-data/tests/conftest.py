@@ -51,11 +51,11 @@ def _moving_noise(num_frames, height=32, width=48, seed=0):
     return frames
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_video():
     return _write_video
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def moving_noise():
     return _moving_noise

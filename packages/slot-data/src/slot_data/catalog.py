@@ -12,6 +12,7 @@ from slot_data.folder import Folder
 from slot_data.movi import MoviA, MoviB, MoviC, MoviD, MoviE, MoviSolid, MoviTex
 from slot_data.options import check_options
 from slot_data.options import parse_option as parse_option_of
+from slot_data.physion import Physion
 from slot_data.presets import PRESETS, Preset, preset_of
 from slot_data.sample import DataError, SampleDataset
 from slot_data.shapes import SPLITS, Shapes
@@ -114,6 +115,26 @@ _CARDS = (
             "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
         ),
         loader=CelebA,
+    ),
+    Card(
+        name="physion",
+        description=(
+            "Videos of simulated physics in eight scenarios, and whether two marked things come to "
+            "touch; no masks. 15,998 videos to train on, 8,005 to learn answers from (subset "
+            "readout) and 1,200 to be tested on, 29 of them faulty. Needs the extra video."
+        ),
+        splits={"train": None, "validation": None, "test": 1_171, "all": None},
+        image_size="256x256, 151 frames or more; samples are 128x128",
+        objects="a few; nothing is annotated",
+        num_slots=8,
+        preprocessing="resized with antialiasing, the first 150 frames",
+        licence="the data's is not stated; its code is MIT",
+        citation=(
+            "Bear et al.: Physion: Evaluating Physical Prediction from Vision in Humans and "
+            "Machines. NeurIPS Datasets and Benchmarks 2021. "
+            "https://github.com/cogtoolslab/physics-benchmarking-neurips2021"
+        ),
+        loader=Physion,
     ),
     Card(
         name="voc",

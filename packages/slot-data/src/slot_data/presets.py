@@ -68,10 +68,13 @@ _VIDEOS_AT_128 = {
 }
 _MOVI = {
     "slotdiffusion": Preset(
-        f"{_SLOTDIFFUSION}: every 3 frames in a row for training, whole videos else; scores on "
-        "test",
+        f"{_SLOTDIFFUSION}: clips of 3 frames, every one for training, without masks, those that "
+        "have no common frame for validation; scores on whole videos of test",
         _VIDEOS_AT_128,
-        {"train": {"num_frames": 3, "clips": "every"}},
+        {
+            "train": {"num_frames": 3, "clips": "every", "masks": False},
+            "validation": {"num_frames": 3, "clips": "apart"},
+        },
     ),
     "slotdiffusion_tokenizer": Preset(
         f"{_SLOTDIFFUSION}: what its VQ-VAE and dVAE learn from: every frame, no masks",
@@ -106,7 +109,42 @@ _SAVI = Preset(
     {"train": {"num_frames": 6, "clips": "apart"}},
 )
 
+_PHYSION_AT_128 = {
+    "image_size": 128,
+    "fit": "stretch",
+    "antialias": False,
+    "max_frames": 150,
+    "stride": 1,
+    "bad_stimuli": "keep",
+}
+_PHYSION = {
+    "slotdiffusion": Preset(
+        f"{_SLOTDIFFUSION}: every 3 frames in a row for training, apart for the rest; its division "
+        "of training and readout needs split_lists, and its frames went through JPEG",
+        {**_PHYSION_AT_128, "num_frames": 3, "clips": "apart"},
+        {"train": {"clips": "every"}},
+    ),
+    "slotformer": Preset(
+        f"{_SLOTDIFFUSION}, its SlotFormer: 15 frames and 10 to predict, every third; its division "
+        "needs split_lists",
+        {**_PHYSION_AT_128, "num_frames": 25, "stride": 3, "clips": "apart"},
+        {"train": {"clips": "every"}},
+    ),
+    "slotdiffusion_vqa": Preset(
+        f"{_SLOTDIFFUSION}, its questions: 75 frames of each readout video; trains on readout, "
+        "scores on test without the 26 faulty videos that its filter finds",
+        {
+            **_PHYSION_AT_128,
+            "subset": "readout",
+            "num_frames": 75,
+            "clips": "first",
+            "bad_stimuli": "slotdiffusion",
+        },
+    ),
+}
+
 PRESETS: dict[str, dict[str, Preset]] = {
+    "physion": _PHYSION,
     "celeba": {
         "slotdiffusion": Preset(
             f"{_SLOTDIFFUSION}: the whole picture to 128x128, aspect lost; scores on test",
