@@ -1,5 +1,5 @@
 """The first slots of a video of which someone points out the objects (SAVi, arXiv 2111.12594,
-section 2.3).
+section 2.2).
 
 An MLP turns what is told of an object in the first frame into its slot, so slot i follows object
 i. A slot without an object starts from a learned vector of its own. There SAVi embeds an empty

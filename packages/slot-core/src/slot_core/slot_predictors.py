@@ -1,4 +1,4 @@
-"""From one frame's slots to the start of the next (SAVi, arXiv 2111.12594, section 2.2).
+"""From one frame's slots to the start of the next (SAVi, arXiv 2111.12594, section 2.4).
 
 The slots interact in a transformer or change one by one in an MLP; a recurrent cell around
 either gives every slot a memory. All treat the slots as a set: permuted slots (and state) give
