@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 import train
+from slot_data import Shapes
 from slot_decoders.models import build_model
+from slot_decoders.models.configs import CNNConfig
 from support.command_line import run
 from support.options import RECIPES, load_options
 
@@ -13,7 +19,7 @@ NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPE
 
 
 def test_all_recipes_are_found():
-    assert len(NAMES) == 3
+    assert len(NAMES) == 7
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -23,7 +29,84 @@ def test_builds_at_full_size(name):
     assert sum(parameter.numel() for parameter in model.parameters()) > 50_000
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_movi_is_trained_with_the_references_settings():
+    """Those of SlotDiffusion's files savi_movid_params and so on."""
+    for name, num_slots, backbone in (
+        ("movi_d", 15, "resnet"),
+        ("movi_e", 15, "resnet"),
+        ("movi_solid", 12, "cnn"),
+        ("movi_tex", 12, "cnn"),
+    ):
+        options = load_options(f"savi/{name}")
+        model, optimizer = options.model, options.optimizer
+        assert (model.num_slots, model.slot_dim) == (num_slots, 192)
+        assert model.preprocessing.image_size == (128, 128)
+        assert model.encoder.backbone.type == backbone
+        assert model.encoder.corrector.num_iterations == 2
+        assert model.encoder.corrector.hidden_dim == 384
+        assert model.decoder.channels == (64, 64, 64, 64)
+        assert (optimizer.learning_rate, optimizer.clip_norm) == (1e-4, 0.05)
+        assert (optimizer.warmup_fraction, options.train.batch_size) == (0.025, 32)
+    cnn = load_options("savi/movi_solid").model.encoder.backbone
+    assert isinstance(cnn, CNNConfig)
+    assert (cnn.channels, cnn.strides, cnn.kernel_size) == ((64, 64, 64, 64), (2,), 5)
+
+
+def write_movi(root: Path, folder: str, split: str) -> None:
+    """One video of 24 frames: with one mask per frame as SlotDiffusion stores MOVi-D and E, or,
+    without masks for training, with one per object as STEVE stores MOVi-Solid and Tex."""
+    place = root / folder / split / "00000000"
+    place.mkdir(parents=True)
+    sample = Shapes(num_frames=24, image_size=32)[len(split)]
+    numbers = sample.get("labels")
+    assert numbers is not None
+    for time, (frame, labels) in enumerate(zip(sample["video"], numbers, strict=True)):
+        picture = Image.fromarray(frame.permute(1, 2, 0).numpy())
+        if folder in ("MOVi-D", "MOVi-E"):
+            picture.save(place / f"{time:06d}.jpg")
+            Image.fromarray(labels.numpy()).save(place / f"{time:06d}_mask.png")
+            continue
+        picture.save(place / f"{time:08d}_image.png")
+        for number in range(10 if split == "test" else 0):
+            mask = (labels == number + 1).byte() * 255
+            Image.fromarray(mask.numpy()).save(place / f"{time:08d}_mask_{number:02d}.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "splits"),
+    [
+        ("movi_d", "MOVi-D", ("train", "validation", "test")),
+        ("movi_e", "MOVi-E", ("train", "validation", "test")),
+        ("movi_solid", "MOVi-Solid", ("train", "test")),
+        ("movi_tex", "MOVi-Tex", ("train", "test")),
+    ],
+)
+def test_trains_two_steps_on_files_in_its_layout(tmp_path, tiny, name, folder, splits):
+    for split in splits:
+        write_movi(tmp_path, folder, split)
+    arguments = tiny(
+        tmp_path / "run",
+        recipe=f"savi/{name}",
+        without=("data.name", "data.num_samples"),
+        **{
+            "model.preprocessing.image_size": [16, 16],
+            "data.root": str(tmp_path),
+            "data.image_size": 16,
+            "data.num_workers": 0,
+            "train.num_steps": 2,
+            "validation.num_samples": 2,
+            "validation.num_pictures": 1,
+        },
+    )
+    with pytest.raises(SystemExit) as stopped:
+        run(train.main, arguments)
+    assert not stopped.value.code
+    result = json.loads((tmp_path / "run" / "test" / "result.json").read_text())
+    assert result["num_samples"] == 1
+    assert result["settings"]["preset"] == "slotdiffusion"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("savi/movi")])
 def test_trains_two_steps(tmp_path, tiny, name):
     arguments = tiny(tmp_path / "run", recipe=name, **{"train.num_steps": 2})
     with pytest.raises(SystemExit) as stopped:
