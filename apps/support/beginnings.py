@@ -16,7 +16,8 @@ def begin(model: SlotAutoencoder, options: StartOptions) -> None:
     """Load into ``model`` what ``options`` name; nothing unless told.
 
     Raises:
-        ConfigError: if ``fresh`` is given without ``weights``, or the backbone is no ViT.
+        ConfigError: if ``fresh`` is given without ``weights``, the backbone is no ViT, or it is
+            a frozen one and nothing tells its weights.
         CheckpointError: if weights cannot be found or read, or are those of another network.
         InputError: if the model has no part of a name in ``fresh``.
     """
@@ -24,11 +25,16 @@ def begin(model: SlotAutoencoder, options: StartOptions) -> None:
         raise ConfigError("start.fresh names parts that begin anew, but start.weights is not set")
     if options.weights is not None:
         start_from(model, options.weights, options.fresh)
+    backbone = model.encoder.backbone
     if options.backbone is not None:
-        backbone = model.encoder.backbone
         if not isinstance(backbone, ViT):
             raise ConfigError(
                 f"start.backbone: {type(backbone).__name__} is no backbone with published weights, "
                 f"expected model.encoder.backbone.type=vit"
             )
         load_pretrained(backbone, options.backbone)
+    elif isinstance(backbone, ViT) and backbone.frozen and options.weights is None:
+        raise ConfigError(
+            "the frozen backbone would keep its random weights; set start.backbone to a folder or "
+            "repository of pre-trained ones, such as facebook/dino-vits8"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from runs import events
+from safetensors.torch import load_file
 
 import train
 from slot_decoders.models import load_model
@@ -16,6 +17,7 @@ VIDEO = {
     "data.max_objects": 3,
     "model.encoder.predictor": {"type": "transformer", "num_layers": 1, "hidden_dim": 8},
 }
+VIT = {"type": "vit", "hidden_dim": 8, "num_layers": 1, "num_heads": 2, "image_size": 32}
 
 
 def call(arguments):
@@ -50,6 +52,7 @@ def test_parts_that_begin_anew_must_be_named(tmp_path, tiny, capsys):
         ({"start.fresh": ["encoder.predictor"]}, "start.weights is not set"),
         ({"start.backbone": "facebook/dino-vits8"}, "model.encoder.backbone.type=vit"),
         ({"start.weights": "no/such/folder"}, "no/such/folder"),
+        ({"model.encoder.backbone": VIT}, "start.backbone"),
     ],
 )
 def test_a_beginning_that_cannot_be_is_one_sentence(tmp_path, tiny, capsys, changes, words):
@@ -57,6 +60,27 @@ def test_a_beginning_that_cannot_be_is_one_sentence(tmp_path, tiny, capsys, chan
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+def test_a_pretrained_backbone_comes_from_where_it_is_told(tmp_path, tiny):
+    from transformers import ViTConfig as ViTNetworkConfig  # slow to import
+    from transformers import ViTModel
+
+    saved = tmp_path / "vit"
+    torch.manual_seed(0)
+    config = ViTNetworkConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        image_size=32, patch_size=8,
+    )  # fmt: skip
+    ViTModel(config, add_pooling_layer=False).save_pretrained(saved)
+    out = tmp_path / "run"
+    changes = {"model.encoder.backbone": VIT, "start.backbone": str(saved), "train.num_steps": 1}
+    assert call(tiny(out, **changes)) == 0
+    weights = load_model(out).encoder.backbone.state_dict()
+    saved_weights = load_file(saved / "model.safetensors")
+    found = [name for name in saved_weights if "patch_embeddings.projection.weight" in name]
+    ours = next(value for name, value in weights.items() if "projection.weight" in name)
+    torch.testing.assert_close(ours, saved_weights[found[0]])
 
 
 @pytest.mark.parametrize("kind", ["boxes", "points", "masks"])
