@@ -14,6 +14,12 @@ from support.command_line import run
 MODELS = {
     "learned": {"train.ema_decay": 0.9, "optimizer.clip_norm": 1.0},
     "gaussian": {"model.encoder.initializer.type": "gaussian", "train.accumulation": 2},
+    "video": {
+        "data.num_frames": 3,
+        "model.encoder.slot_noise": 0.1,
+        "model.encoder.predictor": {"type": "transformer", "hidden_dim": 8, "recurrent_dim": 8},
+        "optimizer.clip_norm": 0.05,
+    },
 }
 
 
@@ -60,8 +66,9 @@ def test_two_interruptions_change_nothing(tmp_path, tiny, monkeypatch, changes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_kill_9_twice(tmp_path: Path, tiny, workers):
-    changes = {**MODELS["learned"], "data.num_workers": workers, "train.num_steps": 40}
+@pytest.mark.parametrize("model", ["learned", "video"])
+def test_kill_9_twice(tmp_path: Path, tiny, model, workers):
+    changes = {**MODELS[model], "data.num_workers": workers, "train.num_steps": 40}
     changes |= {"validation.every": 20, "checkpoint.every": 4}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(tiny(whole, **changes)))
