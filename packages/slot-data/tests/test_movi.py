@@ -244,11 +244,12 @@ def clips_of(root, split, preset):
 
 def test_presets_take_the_published_clips(tmp_path):
     """Of one video of 24 frames: how many, where the last one starts, its shape, labels."""
-    for split in ("train", "validation"):
+    for split in ("train", "validation", "test"):
         write_numbered(tmp_path / f"MOVi-D/{split}/0", *scene(0, length=24))
     expected = {
-        ("slotdiffusion", "train"): (22, 21, (3, 3, 128, 128), True),
-        ("slotdiffusion", "validation"): (1, 0, (24, 3, 128, 128), True),
+        ("slotdiffusion", "train"): (22, 21, (3, 3, 128, 128), False),
+        ("slotdiffusion", "validation"): (8, 21, (3, 3, 128, 128), True),
+        ("slotdiffusion", "test"): (1, 0, (24, 3, 128, 128), True),
         ("slotdiffusion_tokenizer", "train"): (24, 23, (1, 3, 128, 128), False),
         ("steve", "train"): (8, 21, (3, 3, 128, 128), False),
         ("steve", "validation"): (4, 18, (6, 3, 128, 128), True),
