@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slot_data import multi_object
 from slot_data.celeba import CelebA
 from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
 from slot_data.coco import Coco
 from slot_data.folder import Folder
 from slot_data.movi import MoviA, MoviB, MoviC, MoviD, MoviE, MoviSolid, MoviTex
+from slot_data.multi_object import Clevr, MultiDSprites, ObjectsRoom, Tetrominoes
 from slot_data.options import check_options
 from slot_data.options import parse_option as parse_option_of
 from slot_data.physion import Physion
@@ -40,6 +42,22 @@ class Card:
 
 
 _KUBRIC_SPLITS = {"train": None, "validation": None}
+_MULTI_OBJECT_LICENCE = "the data's is not stated; its code is Apache-2.0"
+_MULTI_OBJECT_CITATION = (
+    "Kabra et al.: Multi-Object Datasets. 2019. "
+    "https://github.com/google-deepmind/multi_object_datasets"
+)
+_READ_IN_ORDER = "One compressed file that can only be read in order: prepare it before training."
+
+
+def _shares(count: int) -> dict[str, int | None]:
+    """How the records of the Multi-Object Datasets are divided."""
+    return {
+        split: count * stop // 100 - count * start // 100
+        for split, (start, stop) in multi_object.SPLITS.items()
+    }
+
+
 _CARDS = (
     Card(
         name="shapes",
@@ -115,6 +133,63 @@ _CARDS = (
             "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
         ),
         loader=CelebA,
+    ),
+    Card(
+        name="clevr",
+        description=(
+            "CLEVR with masks: rendered scenes of simple objects, not the pictures of CLEVR v1.0. "
+            + _READ_IN_ORDER
+        ),
+        splits=_shares(100_000),
+        image_size="320x240; samples are 128x128",
+        objects="3 to 10 (documented); max_objects 6 is CLEVR6",
+        num_slots=11,
+        preprocessing="the 192x192 pixels that Slot Attention takes, resized with antialiasing",
+        licence=_MULTI_OBJECT_LICENCE,
+        citation=_MULTI_OBJECT_CITATION,
+        loader=Clevr,
+    ),
+    Card(
+        name="multi_dsprites",
+        description=(
+            "Flat shapes that may hide one another, on grey or coloured grounds, or binarized. "
+            + _READ_IN_ORDER
+        ),
+        splits=_shares(1_000_000),
+        image_size="64x64",
+        objects="2 to 5 (documented); 4 at most on colour, 3 binarized",
+        num_slots=6,
+        preprocessing="none",
+        licence=_MULTI_OBJECT_LICENCE,
+        citation=_MULTI_OBJECT_CITATION,
+        loader=MultiDSprites,
+    ),
+    Card(
+        name="objects_room",
+        description=(
+            "Objects in a room whose floor, walls and sky have masks too; three more sets of 922 "
+            "pictures for tests alone. " + _READ_IN_ORDER
+        ),
+        splits=_shares(1_000_000),
+        image_size="64x64",
+        objects="1 to 3, and 4 parts of the room (documented); up to 6 in the sets for tests",
+        num_slots=7,
+        preprocessing="none",
+        licence=_MULTI_OBJECT_LICENCE,
+        citation=_MULTI_OBJECT_CITATION,
+        loader=ObjectsRoom,
+    ),
+    Card(
+        name="tetrominoes",
+        description="Three pieces of tetris each on a black ground. " + _READ_IN_ORDER,
+        splits=_shares(1_000_000),
+        image_size="35x35",
+        objects="3 (documented)",
+        num_slots=4,
+        preprocessing="none",
+        licence=_MULTI_OBJECT_LICENCE,
+        citation=_MULTI_OBJECT_CITATION,
+        loader=Tetrominoes,
     ),
     Card(
         name="physion",

@@ -144,6 +144,19 @@ _PHYSION = {
 }
 
 PRESETS: dict[str, dict[str, Preset]] = {
+    "clevr": {
+        "slot_attention": Preset(
+            "Slot Attention (Locatello et al. 2020), CLEVR6: 192 of 320x240 pixels to 128, at most "
+            "6 objects; scores on the 320 pictures after those for training",
+            {
+                "crop": "slot_attention",
+                "max_objects": 6,
+                "image_size": 128,
+                "fit": "crop_first",
+                "antialias": False,
+            },
+        ),
+    },
     "physion": _PHYSION,
     "celeba": {
         "slotdiffusion": Preset(

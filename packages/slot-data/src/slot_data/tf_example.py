@@ -52,6 +52,16 @@ class TFExample:
         with _blaming(f"feature {key!r} of {self.name} is damaged"):
             return self._values(key, BYTES_LIST)
 
+    def single_bytes(self, key: str) -> np.ndarray:
+        """uint8 [N]: a list of texts of one byte each. They are not looked at one by one: on the
+        wire each is its field's tag, the length 1 and the byte."""
+        with _blaming(f"feature {key!r} of {self.name} is damaged"):
+            part = self._list(key, BYTES_LIST)
+            wire = np.frombuffer(self._content[part] if part else b"", np.uint8)
+            if len(wire) % 3 or (wire[0::3] != 1 << 3 | COUNTED).any() or (wire[1::3] != 1).any():
+                raise ValueError("not every value is one byte")
+            return wire[2::3]
+
     def integers(self, key: str) -> np.ndarray:
         """int64 [N]."""
         with _blaming(f"feature {key!r} of {self.name} is damaged"):
@@ -67,14 +77,19 @@ class TFExample:
             return np.concatenate([np.zeros(0, np.float32), *values])
 
     def _values(self, key: str, kind: int) -> list[slice]:
-        """The fields of a feature's list. A feature without any list is an empty one."""
+        """The fields of a feature's list."""
+        part = self._list(key, kind)
+        return list(self._parts(part, 1)) if part else []
+
+    def _list(self, key: str, kind: int) -> slice | None:
+        """Where a feature's list lies. A feature without any list is an empty one."""
         if key not in self._features:
             raise DataError(f"{self.name} has no feature {key!r}")
         lists = dict(self._fields(self._features[key]))
         if lists and kind not in lists:
             holds = KINDS.get(next(iter(lists)), "something unknown")
             raise DataError(f"feature {key!r} of {self.name} holds {holds}; expected {KINDS[kind]}")
-        return list(self._parts(lists[kind], 1)) if lists else []
+        return lists[kind] if lists else None
 
     def _parts(self, message: slice, number: int) -> Iterator[slice]:
         return (part for found, part in self._fields(message) if found == number)
