@@ -7,6 +7,7 @@ stands, and the resolved options are written into the run's folder.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,17 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, Positi
 
 from slot_core import ConfigError, StrictConfig
 from slot_decoders.models import SlotAutoencoderConfig, presets
+
+
+class Yaml(yaml.SafeLoader):
+    """YAML 1.2 as far as words go: ``on``, ``off``, ``yes`` and ``no`` are words, not booleans."""
+
+
+Yaml.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "slot_attention/shapes"
@@ -152,7 +164,7 @@ def recipe_path(recipe: str) -> Path:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Yaml)  # a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: is not readable YAML ({_one_line(error)})") from None
     if not isinstance(content, dict):
@@ -176,7 +188,7 @@ def parse_change(change: str) -> dict[str, Any]:
 
 def read_value(value: str) -> Any:
     """A YAML scalar, list or mapping; unlike YAML 1.1, ``1e-3`` is a number."""
-    parsed = yaml.safe_load(value)
+    parsed = yaml.load(value, Yaml)  # a SafeLoader
     if isinstance(parsed, str):
         try:
             return float(parsed)

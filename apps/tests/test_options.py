@@ -37,6 +37,7 @@ def test_another_type_replaces_the_whole_part():
         ("[1, 2]", [1, 2]),
         ("null", None),
         ("true", True),
+        ("{on: boxes, no: 1}", {"on": "boxes", "no": 1}),
         ("a b", "a b"),
         ("", None),
     ],
