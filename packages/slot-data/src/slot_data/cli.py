@@ -1,4 +1,4 @@
-"""`slot-data info` and `slot-data show`. Bad input ends with one sentence and exit code 2."""
+"""`slot-data info`, `show` and `verify`. Bad input ends with one sentence and exit code 2."""
 
 import inspect
 import sys
@@ -8,11 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from slot_data import catalog
+from slot_data import catalog, verification
 from slot_data.contact_sheet import contact_sheet
 from slot_data.options import allowed_options, describe
 from slot_data.sample import DataError
 
+Option = Annotated[
+    list[str] | None, typer.Option(help="An option of the dataset as key=value; repeatable.")
+]
 app = typer.Typer(
     help="Datasets of unsupervised object-centric learning.",
     add_completion=False,
@@ -44,9 +47,7 @@ def show(
     name: Annotated[str, typer.Argument(help="A dataset.")],
     out: Annotated[Path, typer.Option(help="The picture to write, a .png file.")],
     split: Annotated[str, typer.Option(help="Part of the dataset.")] = "train",
-    option: Annotated[
-        list[str] | None, typer.Option(help="An option of the dataset as key=value; repeatable.")
-    ] = None,
+    option: Option = None,
     count: Annotated[int, typer.Option(min=1, help="Samples to draw.")] = 24,
     columns: Annotated[int, typer.Option(min=1, help="Samples in a row.")] = 8,
 ) -> None:
@@ -62,6 +63,35 @@ def show(
     except OSError as error:
         raise DataError(f"--out {out} cannot be written: {error.strerror}") from error
     print(f"{out}: {min(count, len(dataset))} of {len(dataset):,} samples of {name}, split {split}")
+
+
+@app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="A dataset.")],
+    split: Annotated[
+        list[str] | None, typer.Option(help="Part of the dataset; repeatable. All if left out.")
+    ] = None,
+    option: Option = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 0,
+) -> None:
+    """Reads every sample of a dataset and compares their numbers with its card."""
+    card = catalog.card(name)
+    options = dict(catalog.parse_option(name, text) for text in option or [])
+    reports = []
+    for part in split or verification.splits_of(card):
+        report, dataset = verification.open_split(card, part, options)
+        if dataset is not None:
+            readings = verification.read_all(dataset, report, workers)
+            with typer.progressbar(
+                readings, length=len(dataset), label=part, file=sys.stderr
+            ) as bar:
+                for _ in bar:
+                    pass
+        reports.append(report)
+    print(verification.table(reports))
+    wrong = verification.verdict(card, reports)
+    if wrong:
+        raise DataError(wrong)
 
 
 def _readable(card: catalog.Card) -> str:
