@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slot_data import Shapes, catalog, cli
+from slot_data import Sample, Shapes, catalog, cli
+from slot_data.contact_sheet import contact_sheet
 
 
 @pytest.fixture
@@ -81,6 +82,22 @@ def test_show_draws_pictures_without_masks(run, tmp_path):
     assert code == 0
     assert Image.open(out).size == (20, 20)
     assert Image.open(out).getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_classes_are_shown_where_objects_are_not_and_void_is_white():
+    class Classes(Shapes):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            sample["class_labels"] = sample.pop("labels")
+            sample["void"] = sample["class_labels"] == 1
+            return sample
+
+    sheet = np.asarray(contact_sheet(Classes(), 1, 1))
+    kinds = Classes()[0]["class_labels"][0].numpy()
+    mask = sheet[66:130, 2:66]
+    assert (mask[kinds == 0] == 0).all()
+    assert (mask[kinds == 1] == 255).all()
+    assert (mask[kinds == 2].min(1) < 255).all()
 
 
 @pytest.mark.parametrize(

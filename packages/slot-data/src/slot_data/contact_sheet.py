@@ -13,7 +13,7 @@ MOST_FRAMES = 8  # of one clip; a longer one is shown in even steps
 
 def contact_sheet(dataset: SampleDataset, count: int, columns: int) -> Image.Image:
     """The first `count` samples, `columns` to a row, a clip's frames from left to right; under the
-    picture its labels where there are any, black for the background."""
+    picture its labels, or else those of classes, black for the background and white for void."""
     tiles = [_tile(dataset[index]) for index in range(min(count, len(dataset)))]
     height, width = (max(tile.shape[axis] for tile in tiles) + MARGIN for axis in (0, 1))
     columns = min(columns, len(tiles))
@@ -30,9 +30,13 @@ def _tile(sample: Sample) -> np.ndarray:
     video = sample["video"].permute(0, 2, 3, 1).numpy()
     chosen = np.unique(np.linspace(0, len(video) - 1, MOST_FRAMES).astype(int))
     rows = [np.concatenate(list(video[chosen]), axis=1)]
-    if "labels" in sample:
-        labels = sample["labels"].numpy()[chosen]
-        rows.append(np.concatenate(list(_colours(int(labels.max()) + 1)[labels]), axis=1))
+    labels = sample.get("labels", sample.get("class_labels"))
+    if labels is not None:
+        numbers = labels.numpy()[chosen]
+        colours = _colours(int(numbers.max()) + 1)[numbers]
+        if "void" in sample:
+            colours[sample["void"].numpy()[chosen]] = 255
+        rows.append(np.concatenate(list(colours), axis=1))
     return np.concatenate(rows)
 
 
