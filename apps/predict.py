@@ -1,130 +1,276 @@
-"""Find the objects in your own pictures with a trained model.
+"""Find the objects in your own pictures and videos with a trained model.
 
-    python apps/predict.py CHECKPOINT PICTURES --out DIR
+    python apps/predict.py CHECKPOINT PICTURES_OR_VIDEO --out DIR
 
-CHECKPOINT is a model's folder, a training run's folder, or a repository on the Hub. PICTURES is
-one picture or a folder of them, searched in all its subfolders. What is written to DIR, and
-where, is said in ``support/findings.py``.
+CHECKPOINT is a model's folder, a training run's folder, or a repository on the Hub. What to look
+at is a picture, a video file, or a folder of either, searched in all its subfolders. With --frames
+the pictures of each folder are the frames of one video. What is written to DIR, and where, is said
+in ``support/findings.py``; what --boxes, --points and --masks hold, in ``support/hints.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
+from jaxtyping import Float
+from torch import Tensor
 from tqdm import tqdm
 
 from slot_core import InputError
 from slot_core.protocols import MaskSource
 from slot_data import collate
 from slot_data.image_files import PICTURE_SUFFIXES, read_picture
-from slot_decoders.models import SlotAutoencoder, load_model
+from slot_data.video_files import VIDEO_SUFFIXES
+from slot_decoders.models import Chunk, SlotAutoencoder, load_model
 from support.command_line import run
 from support.findings import Findings, check_free
-from support.pictures import MAX_SLOTS, Picture, pixels
+from support.hints import Hint, read_hint
+from support.pictures import MAX_SLOTS, Picture, moments, pixels
+from support.videos import Video, chunks, find_videos, open_video, visible
 
-NUM_SHOWN = 8  # pictures in the overview
+NUM_SHOWN = 8  # pictures in the overview, or frames of videos
 # Masks are made at the pictures' own size: with 11 slots, 4 megapixels of them take 185 MB.
 MAX_BATCH_PIXELS = 2**22
 MAX_WAITING_PIXELS = 2**26  # 200 MB of pictures that wait for others of their size
+FRAME_RATE = 12.0  # of folders of frames, as of the MOVi videos
 SEED = 0  # of random first slots: the same command gives the same files
 
 
 def main(
     checkpoint: Annotated[str, typer.Argument(help="folder of a model or a run, or a Hub id")],
-    pictures: Annotated[Path, typer.Argument(help="a picture, or a folder of pictures")],
+    place: Annotated[
+        Path, typer.Argument(metavar="PICTURES_OR_VIDEO", help="a file, or a folder of them")
+    ],
     out: Annotated[Path, typer.Option(help="folder to write to; new or empty")],
+    frames: Annotated[
+        bool, typer.Option("--frames", help="the pictures of each folder are one video's frames")
+    ] = False,
+    fps: Annotated[
+        float | None, typer.Option(min=0.01, max=1000, help=f"with --frames; {FRAME_RATE:g} if not")
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="JSON: [top, left, bottom, right] of each object, in pixels")
+    ] = None,
+    points: Annotated[Path | None, typer.Option(help="JSON: [y, x] of each object")] = None,
+    masks: Annotated[Path | None, typer.Option(help="PNG of the objects' numbers")] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one when left out")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="pictures of one size at once")] = 16,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="pictures of one size, or frames, at once")
+    ] = 16,
     source: Annotated[
         MaskSource | None, typer.Option(help="whose masks; the model's default when left out")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
 ) -> None:
-    """Find the objects in pictures: labels, overlays, cut-outs and slots."""
+    """Find the objects in pictures and videos: labels, overlays and slots."""
     check_free(out)
-    paths = find_pictures(pictures)
-    if out.resolve().is_relative_to(pictures.resolve()):
-        raise InputError(f"{out}: lies in {pictures}, where its files would be taken for pictures")
+    paths, videos = find(place, frames=frames)
+    if fps is not None and not frames:
+        raise InputError("--fps is of folders of frames; give it with --frames")
+    if out.resolve().is_relative_to(place.resolve()):
+        raise InputError(f"{out}: lies in {place}, where its files would be taken for pictures")
+    hint = read_hint(boxes, points, masks)
     model = load_model(checkpoint, revision=revision, device=usable_device(device))
     if model.num_slots > MAX_SLOTS:
         raise InputError(
             f"{checkpoint}: has {model.num_slots} slots; a label PNG tells {MAX_SLOTS} apart"
         )
+    check_hint(hint, model, checkpoint, len(paths) + len(videos))
+    task = Task(model, Findings(out), batch_size, source, hint)
+    if videos:
+        num_frames = predict_videos(task, videos, Fraction(fps or FRAME_RATE))
+        report_videos(out, len(videos), num_frames, model)
+    else:
+        predict_pictures(task, paths)
+        report_pictures(out, len(paths), model)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is the same for all pictures and videos of one call."""
+
+    model: SlotAutoencoder
+    findings: Findings
+    batch_size: int
+    source: MaskSource | None
+    hint: Hint | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def stream(
+        self,
+        videos: Iterable[Float[Tensor, "batch _ 3 height width"]],
+        first: Picture,
+        *,
+        reconstruct: bool = False,
+    ) -> Iterator[Chunk]:
+        """What the model finds in chunks of one video that begins with the frame ``first``."""
+        return self.model.stream(
+            (video.to(self.device) for video in videos),
+            self.hint.of(*first.shape[:2]).to(self.device) if self.hint else None,
+            source=self.source,
+            reconstruct=reconstruct,
+            generator=torch.Generator().manual_seed(SEED),
+        )
+
+
+def predict_pictures(task: Task, paths: Mapping[str, Path]) -> None:
+    """Predict every picture, by name."""
     shown = frozenset(sorted(paths)[:NUM_SHOWN])
-    findings = Findings(out)
     with tqdm(total=len(paths), unit="picture", disable=None) as progress:
         try:
-            for batch in batches(paths, batch_size):
-                predict(model, batch, findings, shown=shown, source=source)
+            for batch in batches(paths, task.batch_size):
+                predict_batch(task, batch, shown)
                 progress.update(len(batch))
         finally:  # an unreadable picture takes nothing from those before it
-            findings.close()
-    report(out, len(paths), model)
+            task.findings.close(sorted(paths))
 
 
-def predict(
-    model: SlotAutoencoder,
-    batch: Mapping[str, Picture],
-    findings: Findings,
-    *,
-    shown: frozenset[str],
-    source: MaskSource | None,
-) -> None:
+def predict_batch(task: Task, batch: Mapping[str, Picture], shown: Set[str]) -> None:
     """Segment pictures of one size, by name, and hand over what was found."""
-    videos = {name: torch.from_numpy(one).movedim(-1, 0)[None] for name, one in batch.items()}
-    video = collate([{"video": video, "id": name} for name, video in videos.items()])["video"]
-    video = video.to(next(model.parameters()).device)
-    masks = model.segment(video, source=source, generator=generator())[:, 0].float().cpu().numpy()
-    slots = model.encode(video, generator=generator()).slots[:, 0].float().cpu().numpy()
-    again = None
+    pictures = list(batch.values())
+    videos = as_video(pictures).transpose(0, 1)  # of one frame each
+    (found,) = task.stream([videos], pictures[0], reconstruct=not shown.isdisjoint(batch))
+    masks, slots = arrays(found.masks[:, 0], found.slots[:, 0])
+    again = None if found.reconstruction is None else pixels(found.reconstruction)[:, 0]
     for index, (name, picture) in enumerate(batch.items()):
-        findings.add(name, picture, masks[index].argmax(0), slots[index])
-        if name in shown:
-            if again is None:
-                again = pixels(model.reconstruct(video, generator=generator()))[:, 0]
-            findings.show(name, picture, masks[index], again[index])
+        task.findings.add(name, picture, masks[index].argmax(0), slots[index])
+        if name in shown and again is not None:
+            task.findings.show(name, picture, masks[index], again[index])
 
 
-def generator() -> torch.Generator:
-    """The same random first slots in every call, so that masks and slots belong together."""
-    return torch.Generator().manual_seed(SEED)
+def predict_videos(task: Task, videos: Mapping[str, Path | Sequence[Path]], rate: Fraction) -> int:
+    """Predict every video, by name; how many frames there were."""
+    num_frames = num_shown = 0
+    try:
+        for name, place in videos.items():
+            video = open_video(place, rate)
+            shown = moments(len(video)) if num_shown < NUM_SHOWN else ()
+            predict_video(task, name, video, frozenset(shown))
+            num_frames, num_shown = num_frames + len(video), num_shown + len(shown)
+    finally:  # a damaged frame takes nothing from those before it
+        task.findings.close()
+    return num_frames
 
 
-def find_pictures(place: Path) -> dict[str, Path]:
-    """Pictures by name: the path below ``place`` without its suffix, in the order of the paths.
+def predict_video(task: Task, name: str, video: Video, shown: Set[int]) -> None:
+    """Segment one video, some frames at a time, and hand over what was found."""
+    read: deque[list[Picture]] = deque()  # what the model has seen and not yet spoken of
 
-    Hidden files and folders are left out.
+    def videos() -> Iterator[Tensor]:
+        for pictures in chunks(video, task.batch_size, MAX_BATCH_PIXELS):
+            read.append(pictures)
+            yield as_video(pictures)
+
+    numbers = itertools.count()
+    seconds = video.seconds(len(video) - 1)
+    with (
+        task.findings.film(name, task.model.num_slots, seconds) as film,
+        tqdm(total=len(video), unit="frame", desc=name, disable=None) as progress,
+    ):
+        for found in task.stream(videos(), next(video.frames())):
+            pictures = read.popleft()
+            for picture, masks, slots in zip(
+                pictures, *arrays(found.masks[0], found.slots[0]), strict=True
+            ):
+                number = next(numbers)
+                frame = video.name(number)
+                film.add(frame, video.seconds(number), picture, masks.argmax(0), slots)
+                if number in shown:
+                    task.findings.show(f"{name}/{frame}", picture, masks, None)
+            progress.update(len(pictures))
+
+
+def as_video(pictures: Sequence[Picture]) -> Float[Tensor, "1 time 3 height width"]:
+    """Pictures of one size as the frames of a video, in [0, 1]."""
+    frames = torch.from_numpy(np.stack(pictures)).movedim(-1, 1)
+    return collate([{"video": frames, "id": ""}])["video"]
+
+
+def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """Tensors in single precision, for everything that is no model."""
+    return tuple(tensor.float().cpu().numpy() for tensor in tensors)
+
+
+def check_hint(hint: Hint | None, model: SlotAutoencoder, checkpoint: str, count: int) -> None:
+    """Raise InputError unless the hint is what the model asks for, of a single video or picture."""
+    wanted = model.conditioned_on
+    if wanted != (hint.kind if hint else None):
+        given = f"--{hint.kind}" if hint else "none"
+        expected = f"expects --{wanted} of the first frame's objects" if wanted else "expects none"
+        raise InputError(f"{checkpoint}: {expected}, but {given} was given")
+    if hint is None:
+        return
+    if count > 1:
+        raise InputError(f"--{hint.kind} {hint.path}: is of one first frame, but there are {count}")
+    if hint.num_objects > model.num_slots:
+        raise InputError(
+            f"{hint.path}: holds {hint.num_objects} {hint.kind}, but {checkpoint} has "
+            f"{model.num_slots} slots; expected at most one for each slot"
+        )
+
+
+def find(place: Path, *, frames: bool) -> tuple[dict[str, Path], dict[str, Path | list[Path]]]:
+    """Pictures and videos by name; one of the two is empty.
 
     Raises:
-        InputError: if there is no such place, no picture in it, or two of one name.
+        InputError: if there is no such place, nothing in it, both kinds, or two of one name.
     """
-    suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
+    kinds = ", ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES))
     if not place.exists():
-        raise InputError(f"{place}: there is no such picture or folder")
+        raise InputError(f"{place}: there is no such picture, video or folder")
     if place.is_file():
-        if place.suffix.lower() not in PICTURE_SUFFIXES:
-            raise InputError(f"{place}: is no picture; expected a file ending in {suffixes}")
-        return {place.stem: place}
+        suffix = place.suffix.lower()
+        if suffix not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
+            raise InputError(
+                f"{place}: is no picture and no video; expected a file ending in {kinds}"
+            )
+        if frames:
+            raise InputError(f"{place}: is a file; --frames is for a folder of frames")
+        if suffix in PICTURE_SUFFIXES:
+            return {place.stem: place}, {}
+    videos = find_videos(place, frames=frames)
+    pictures = {} if frames or place.is_file() else find_pictures(place)
+    if not pictures and not videos:
+        raise InputError(
+            f"{place}: holds no picture and no video; expected files ending in {kinds}"
+        )
+    if pictures and videos:
+        raise InputError(
+            f"{place}: holds pictures ({next(iter(pictures))}) and videos ({next(iter(videos))}); "
+            "give them one after the other, or --frames if the pictures are a video's frames"
+        )
+    return pictures, videos
+
+
+def find_pictures(folder: Path) -> dict[str, Path]:
+    """Pictures by name: the path below the folder without its suffix, in the order of the paths.
+
+    Raises:
+        InputError: if two have one name.
+    """
     found: dict[str, Path] = {}
-    for path in sorted(place.rglob("*")):
-        inside = path.relative_to(place)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if hidden or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
-            continue
-        name = inside.with_suffix("").as_posix()
+    for path in visible(folder, PICTURE_SUFFIXES):
+        name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise InputError(
                 f"{path}: would be written to the same files as {found[name].name}; rename one"
             )
         found[name] = path
-    if not found:
-        raise InputError(f"{place}: holds no picture; expected files ending in {suffixes}")
     return found
 
 
@@ -162,8 +308,8 @@ def usable_device(name: str | None) -> torch.device:
     return device
 
 
-def report(out: Path, count: int, model: SlotAutoencoder) -> None:
-    """Tell what was written."""
+def report_pictures(out: Path, count: int, model: SlotAutoencoder) -> None:
+    """Tell what was written of pictures."""
     pictures = "1 picture" if count == 1 else f"{count} pictures"
     print(
         f"{pictures}, {model.num_slots} slots each; in {out}:\n"
@@ -173,6 +319,19 @@ def report(out: Path, count: int, model: SlotAutoencoder) -> None:
         f"  slots.npz     ids [{count}] and slots [{count} {model.num_slots} "
         f"{model.config.slot_dim}]\n"
         f"  overview.png  the first {min(count, NUM_SHOWN)}, with each slot's soft mask"
+    )
+
+
+def report_videos(out: Path, count: int, num_frames: int, model: SlotAutoencoder) -> None:
+    """Tell what was written of videos."""
+    videos = "1 video" if count == 1 else f"{count} videos"
+    print(
+        f"{videos} of {num_frames} frames, {model.num_slots} slots each; in {out}:\n"
+        "  labels/       the slot of each pixel of each frame, as palette PNG\n"
+        "  overlays/     the frames under the colours of their slots, as mp4 and GIF\n"
+        f"  slots.npz     ids and seconds [{num_frames}], slots [{num_frames} {model.num_slots} "
+        f"{model.config.slot_dim}]\n"
+        "  overview.png  some frames, with each slot's soft mask"
     )
 
 

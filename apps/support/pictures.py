@@ -24,6 +24,7 @@ MARGIN, GAP, HEADING = 16, 8, 26
 PAPER, INK = (255, 255, 255), (60, 60, 66)
 BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
 EMPTY = 236  # grey behind what a slot does not see
+OPACITY = 0.6  # of the colours laid over a picture
 
 
 def colour(labels: Labels) -> Picture:
@@ -31,16 +32,41 @@ def colour(labels: Labels) -> Picture:
     return colour_table()[wrapped(labels)]
 
 
-def overlay(picture: Picture, labels: Labels, opacity: float = 0.6) -> Picture:
+def overlay(picture: Picture, labels: Labels, opacity: float = OPACITY) -> Picture:
     """The picture in grey under the colours of its labels, with white borders between them.
 
     In grey, because a tint over a coloured object is neither its colour nor the label's.
     """
-    grey = picture @ BRIGHTNESS
-    tinted = (1 - opacity) * grey[..., None] + opacity * colour(labels)
-    drawn = tinted.round().astype(np.uint8)
+    drawn = tinted(picture @ BRIGHTNESS, colour(labels), opacity)
     drawn[borders(labels)] = 255
     return drawn
+
+
+def tinted(
+    grey: Float[np.ndarray, "*space"], colours: UInt8[np.ndarray, "*space 3"], opacity: float
+) -> UInt8[np.ndarray, "*space 3"]:
+    """Grey pixels of brightness 0 to 255 under colours."""
+    return ((1 - opacity) * grey[..., None] + opacity * colours).round().astype(np.uint8)
+
+
+def overlay_in_palette(picture: Picture, slots: Labels, num_slots: int) -> Image.Image:
+    """``overlay`` in slots' colours as a palette image, the palette alike for all frames.
+
+    The palette holds each colour over as many greys as it has room for, and white. So nothing
+    flickers between frames, as it does when each is given the palette that suits it best.
+    """
+    num_colours = min(num_slots, MAX_SLOTS - 1)
+    num_greys = (MAX_SLOTS - 1) // num_colours
+    greys = np.linspace(0, 255, num_greys) if num_greys > 1 else np.array([128.0])
+    nearest = (picture @ BRIGHTNESS * (num_greys - 1) / 255).round().astype(int)
+    indices = (slots % num_colours) * num_greys + nearest
+    indices[borders(slots)] = MAX_SLOTS - 1
+    colours = np.repeat(colour_table()[slot_colours(num_colours)], num_greys, axis=0)
+    palette = np.full((MAX_SLOTS, 3), 255, np.uint8)
+    palette[: len(colours)] = tinted(np.tile(greys, num_colours), colours, OPACITY)
+    image = Image.fromarray(indices.astype(np.uint8))
+    image.putpalette(palette.tobytes())
+    return image
 
 
 def borders(labels: Labels) -> Bool[np.ndarray, "height width"]:
@@ -145,9 +171,9 @@ def pixels(
     return scaled.movedim(2, -1).cpu().numpy()
 
 
-def enlarged(image: np.ndarray) -> np.ndarray:
-    """Each pixel repeated until the longer side has at least SMALLEST_TILE."""
-    factor = -(-SMALLEST_TILE // max(image.shape[:2]))
+def enlarged(image: np.ndarray, smallest: int = SMALLEST_TILE) -> np.ndarray:
+    """Each pixel repeated until the longer side has at least ``smallest``."""
+    factor = -(-smallest // max(image.shape[:2]))
     return image.repeat(factor, 0).repeat(factor, 1)
 
 

@@ -17,6 +17,7 @@ from support.pictures import (
     cutout,
     moments,
     overlay,
+    overlay_in_palette,
     palette_image,
     sheet,
     spotlight,
@@ -118,6 +119,20 @@ def test_borders_widen_with_the_picture():
     labels[:, 400:] = 1
     drawn = overlay(np.zeros((768, 800, 3), np.uint8), labels)
     assert (drawn[300] == 255).all(1).sum() == 3
+
+
+@pytest.mark.parametrize(("num_slots", "num_greys"), [(7, 36), (120, 2), (255, 1), (256, 1)])
+def test_overlays_in_one_palette(num_slots: int, num_greys: int):
+    slots = np.arange(240).reshape(12, 20).repeat(4, 0).repeat(4, 1) % num_slots
+    picture = np.random.default_rng(0).integers(256, size=(*slots.shape, 3), dtype=np.uint8)
+    image = overlay_in_palette(picture, slots, num_slots)
+    assert image.mode == "P"
+    exact = overlay(picture, slot_colours(num_slots)[slots]).astype(int)
+    error = np.abs(np.array(image.convert("RGB")) - exact).max()
+    nearest = 127.5 / (num_greys - 1) if num_greys > 1 else 128
+    assert 0.4 * nearest - 3 < error <= 0.4 * nearest + 1  # the grey has the opacity 0.4
+    other = overlay_in_palette(picture[::-1], slots[::-1] // 2, num_slots)
+    assert other.getpalette() == image.getpalette()
 
 
 def test_cutout_keeps_the_pixels_under_the_mask_only(labels: np.ndarray):

@@ -11,33 +11,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from predicting import (
+    NUM_SLOTS,
+    SCRIPT,
+    SLOT_DIM,
+    ending,
+    files,
+    noise,
+    read,
+    save,
+    sentence,
+    tiny_model,
+)
 
 import predict
 from slot_core.protocols import MaskSource
 from slot_data import Shapes
-from slot_decoders.models import SlotAutoencoder, presets
+from slot_decoders.models import SlotAutoencoder
 from slot_eval.predictions import check_same_ids, open_labels
-from support.command_line import run
 from support.pictures import colour
-
-SCRIPT = Path(predict.__file__)
-NUM_SLOTS, SLOT_DIM = 5, 16
-
-
-def tiny_model(**changes: object) -> SlotAutoencoder:
-    torch.manual_seed(0)
-    changes.setdefault("num_slots", NUM_SLOTS)
-    return presets.slot_attention(
-        slot_dim=SLOT_DIM,
-        image_size=32,
-        encoder={
-            "backbone": {"type": "cnn", "channels": (8,)},
-            "corrector": {"hidden_dim": 16},
-            "initializer": {"type": changes.pop("initializer", "learned")},
-        },
-        decoder={"channels": (8, 8)},
-        **changes,
-    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -64,24 +56,6 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def ending(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as exit_info:
-        run(predict.main, [str(argument) for argument in arguments])
-    code = exit_info.value.code
-    return 0 if code is None else int(code)
-
-
-def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
-    shape = (height, width, channels) if channels > 1 else (height, width)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def save(pixels: np.ndarray, path: Path, **options: Any) -> np.ndarray:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **options)
-    return pixels
-
-
 def as_video(picture: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(picture).movedim(-1, 0)[None, None].float() / 255
 
@@ -90,18 +64,6 @@ def expected_labels(
     model: SlotAutoencoder, picture: np.ndarray, source: MaskSource | None = None
 ) -> np.ndarray:
     return model.segment(as_video(picture), source=source)[0, 0].argmax(0).numpy()
-
-
-def read(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_the_script_writes_everything_and_says_so(checkpoint: Path, pictures: Path, out: Path):
@@ -267,14 +229,6 @@ def test_the_overview_shows_the_first_eight(checkpoint: Path, pictures: Path, tm
 # ---------------------------------------------------------------------- what users get wrong
 
 
-def sentence(captured: pytest.CaptureFixture[str]) -> str:
-    """What was told: one sentence, no traceback."""
-    told = captured.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
-    return told
-
-
 def test_a_missing_checkpoint(tmp_path: Path, pictures: Path, out: Path, capsys):
     save(noise(8, 8), pictures / "a.png")
     assert ending(tmp_path / "none", pictures, "--out", out) == 2
@@ -284,19 +238,22 @@ def test_a_missing_checkpoint(tmp_path: Path, pictures: Path, out: Path, capsys)
 
 def test_missing_pictures(checkpoint: Path, tmp_path: Path, out: Path, capsys):
     assert ending(checkpoint, tmp_path / "none", "--out", out) == 2
-    assert f"{tmp_path / 'none'}: there is no such picture or folder" in sentence(capsys)
+    assert f"{tmp_path / 'none'}: there is no such picture, video or folder" in sentence(capsys)
 
 
 def test_a_folder_without_pictures(checkpoint: Path, pictures: Path, out: Path, capsys):
     (pictures / "notes.txt").write_text("no picture")
     assert ending(checkpoint, pictures, "--out", out) == 2
-    assert f"{pictures}: holds no picture; expected files ending in .bmp" in sentence(capsys)
+    told = sentence(capsys)
+    assert f"{pictures}: holds no picture and no video; expected files ending in .avi, .bmp" in told
 
 
 def test_a_file_that_is_no_picture(checkpoint: Path, pictures: Path, out: Path, capsys):
     (pictures / "notes.txt").write_text("no picture")
     assert ending(checkpoint, pictures / "notes.txt", "--out", out) == 2
-    assert "notes.txt: is no picture" in sentence(capsys)
+    assert "notes.txt: is no picture and no video; expected a file ending in .avi" in sentence(
+        capsys
+    )
 
 
 def test_two_pictures_of_one_name(checkpoint: Path, pictures: Path, out: Path, capsys):

@@ -118,7 +118,7 @@ def test_sound_alone_and_no_frames_are_named(tmp_path, write_video, moving_noise
     with pytest.raises(DataError, match=r"sound\.mkv holds no video"):
         frame_times(tmp_path / "sound.mkv")
     write_video(tmp_path / "empty.mkv", moving_noise(0))
-    with pytest.raises(DataError, match=r"empty\.mkv (has no|cannot be)"):
+    with pytest.raises(DataError, match=r"empty\.mkv has no frames"):
         frame_times(tmp_path / "empty.mkv")
 
 

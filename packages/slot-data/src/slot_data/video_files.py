@@ -224,6 +224,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             video = cast("VideoStream", stream)
             video.codec_context.thread_count = 1  # the loader's workers run side by side
             yield container, video
+    except av.error.EOFError as error:
+        raise DataError(f"video {path} has no frames: it ends before the first") from error
     except (av.error.FFmpegError, OSError) as error:
         raise DataError(f"{path} cannot be read as a video: {error.strerror}") from error
 
