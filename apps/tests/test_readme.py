@@ -66,10 +66,11 @@ def test_every_command_and_snippet_runs(tmp_path):
         assert words[:2] == ["uv", "run"], command
         call(tmp_path, shortened(words[2:]), command)
         run += 1
-    assert run >= 10
+    assert run >= 14
     for block in blocks("python"):
         call(tmp_path, [sys.executable, "-c", block], block)
     assert (tmp_path / "found" / "overview.png").exists()
+    assert list((tmp_path / "tracked").rglob("*.gif"))
     assert (tmp_path / "scores" / "mine" / "result.json").exists()
 
 
@@ -82,6 +83,9 @@ def fill_in(folder: Path) -> None:
         labels = sample["labels"][0].numpy().astype(np.uint8)  # pyright: ignore[reportTypedDictNotRequiredAccess]
         save(pixels, folder / "PICTURES" / "images" / f"{index}.png")
         save(labels, folder / "TRUTH" / "images" / f"{index}.png")
+    clip = slot_data.Shapes(num_samples=1, image_size=64, num_frames=5)[0]["video"]
+    for time, frame in enumerate(clip):
+        save(frame.permute(1, 2, 0).numpy(), folder / "FRAMES" / f"{time:03d}.png")
     for number in (*range(8), *range(5_000, 5_008), *range(10_000, 10_070)):
         scene = f"clevrtex_full/{number // 1000}/CLEVRTEX_full_{number:06d}"
         save(np.full((240, 320, 4), 255, np.uint8), folder / "DATA/clevrtex" / f"{scene}.png")
