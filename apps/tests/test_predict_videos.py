@@ -1,6 +1,7 @@
 """predict.py on video files and folders of frames: what it writes is what the model says."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -439,6 +440,33 @@ def test_frames_are_read_as_their_file_shows_them(tmp_path: Path):
     assert len(video) == 9
     assert np.array_equal(list(video.frames()), frames)
     assert [video.seconds(number) for number in range(9)] == UNEVEN
+
+
+def samples(*parts: str) -> Path:
+    """Real files in their published layouts; skips the test where there are none."""
+    if "SLOT_REFERENCE_DATA" not in os.environ:
+        pytest.skip("SLOT_REFERENCE_DATA is not set")
+    return Path(os.environ["SLOT_REFERENCE_DATA"]).joinpath("samples", *parts)
+
+
+def test_real_frames(checkpoint: Path, tmp_path: Path, out: Path):
+    (tmp_path / "clip").mkdir()
+    for frame in samples("movi_folder_slotdiffusion/MOVi-D/test/00000578").glob("*.jpg"):
+        (tmp_path / "clip" / frame.name).symlink_to(frame)
+    assert ending(checkpoint, tmp_path / "clip", "--frames", "--out", out) == 0
+    assert frame_times(out / "overlays/clip.mp4").seconds(23) == Fraction(23, 12)
+    assert labels_in(out / "labels/clip").shape[0] == 24
+
+
+@pytest.mark.slow
+def test_a_real_video_file(checkpoint: Path, tmp_path: Path, out: Path):
+    (video, *_) = sorted(samples("physion").rglob("*.mp4"))
+    assert ending(checkpoint, video, "--out", out) == 0
+    times, found = frame_times(video), frame_times(out / f"overlays/{video.stem}.mp4")
+    assert found.count == times.count > 100
+    assert all(found.seconds(n) == times.seconds(n) for n in range(found.count))
+    with np.load(out / "slots.npz") as saved:
+        assert saved["slots"].shape == (times.count, NUM_SLOTS, SLOT_DIM)
 
 
 LONG = """
