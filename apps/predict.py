@@ -58,10 +58,11 @@ def main(
         float | None, typer.Option(min=0.01, max=1000, help=f"with --frames; {FRAME_RATE:g} if not")
     ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="JSON: [top, left, bottom, right] of each object, in pixels")
+        Path | None,
+        typer.Option(help="JSON: top, left, bottom, right of each object in the first frame"),
     ] = None,
-    points: Annotated[Path | None, typer.Option(help="JSON: [y, x] of each object")] = None,
-    masks: Annotated[Path | None, typer.Option(help="PNG of the objects' numbers")] = None,
+    points: Annotated[Path | None, typer.Option(help="JSON: y and x of each, in pixels")] = None,
+    masks: Annotated[Path | None, typer.Option(help="PNG of their numbers")] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one when left out")
     ] = None,
@@ -89,7 +90,9 @@ def main(
     check_hint(hint, model, checkpoint, len(paths) + len(videos))
     task = Task(model, Findings(out), batch_size, source, hint)
     if videos:
-        num_frames = predict_videos(task, videos, Fraction(fps or FRAME_RATE))
+        num_frames = predict_videos(
+            task, videos, Fraction(fps or FRAME_RATE).limit_denominator(1001)
+        )
         report_videos(out, len(videos), num_frames, model)
     else:
         predict_pictures(task, paths)
