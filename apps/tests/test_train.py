@@ -219,5 +219,7 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path, tiny):
         for left, right in pairs:
             for name in ("kind", "step", "sample_ids"):
                 assert left.pop(name, None) == right.pop(name, None)
+            for event in (left, right):  # compares the samples that lie in one process
+                event.pop("partition_similarity", None)
             assert left == pytest.approx(right, rel=close, abs=close)
     assert last_step(tmp_path / "two") == 8
