@@ -7,7 +7,9 @@ from slot_core.hub import HubModel
 from slot_core.model_card import ModelCard
 from slot_core.outputs import DecoderOutput, EncoderState, LossOutput, SlotOutput
 from slot_core.position_embedding import PositionEmbedding
+from slot_core.relation_readout import RelationReadout
 from slot_core.slot_attention import SlotAttention
+from slot_core.slot_dynamics import SlotFormer, prediction_losses
 from slot_core.slot_encoder import SlotEncoder
 from slot_core.slot_initializers import ClusteredSlots, GaussianSlots, LearnedSlots
 from slot_core.slot_predictors import (
@@ -33,10 +35,13 @@ __all__ = [
     "PositionEmbedding",
     "RecurrentPredictor",
     "RecurrentState",
+    "RelationReadout",
     "ResidualMLPPredictor",
     "SlotAttention",
     "SlotEncoder",
+    "SlotFormer",
     "SlotOutput",
     "StrictConfig",
     "TransformerPredictor",
+    "prediction_losses",
 ]

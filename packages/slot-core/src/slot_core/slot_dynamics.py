@@ -1,0 +1,208 @@
+"""From the slots of past frames to those of future frames (SlotFormer, arXiv 2210.05861, sec. 3).
+
+A transformer looks at all slots of the last ``burn_in`` frames at once (equations 2 and 3) and
+gives the slots of the next frame; then the window moves on by that frame, and so forth. The
+encoding of time says how old a frame of the window is, and is the same for all its slots, so slots
+stay a set: permuted alike in every frame, they give permuted predictions.
+
+The positions are counted in the window, not in the video. So a frame that stays in it is one step
+older at the next prediction, all tokens of it change, and with them the keys and values of every
+layer: no cache of these gives the same numbers. What can be kept is each frame before its age is
+added, projected once; and the last layer is computed for the newest frame's slots alone, since
+nobody reads the others.
+
+As in SlotFormer's code, which SlotDiffusion uses: prediction is a projection of the newest frame's
+tokens, without a residual; the sine encoding is of the age in frames, sines first and then
+cosines; dropout is 0.1.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from slot_core.errors import InputError
+
+Encoding = Literal["sine", "learned"]
+LONGEST_WAVE = 10_000  # of the sine encoding, in frames, as in Vaswani et al. 2017
+
+
+class SlotFormer(nn.Module):
+    """Slots of future frames, one frame after the other, each from the ``burn_in`` before it.
+
+    Args:
+        slot_dim: width of the slots.
+        burn_in: how many frames it looks at.
+        model_dim: width of the transformer.
+        num_layers: self-attention and MLP, so many times.
+        num_heads: of the self-attention.
+        hidden_dim: width of the MLPs; None for four times ``model_dim``.
+        norm_first: True normalises what goes into attention and MLP, False the sums.
+        dropout: of the attention and the MLPs while training; SlotFormer's code fixes 0.1.
+        time_encoding: of a frame's age: fixed waves, or learned from zero.
+        slot_encoding: of a slot's number, if it is to have a meaning; None keeps slots a set.
+        num_slots: needed for ``slot_encoding`` alone.
+
+    Raises:
+        InputError: if ``num_heads`` does not divide ``model_dim``, waves do not fit its width, or
+            ``slot_encoding`` is given without ``num_slots``.
+    """
+
+    time_encoding: Tensor
+    slot_encoding: Tensor | None
+
+    def __init__(
+        self,
+        slot_dim: int,
+        *,
+        burn_in: int = 15,
+        model_dim: int = 256,
+        num_layers: int = 12,
+        num_heads: int = 8,
+        hidden_dim: int | None = None,
+        norm_first: bool = True,
+        dropout: float = 0.1,
+        time_encoding: Encoding = "sine",
+        slot_encoding: Encoding | None = None,
+        num_slots: int | None = None,
+    ) -> None:
+        super().__init__()
+        if model_dim % num_heads:
+            raise InputError(f"a width of {model_dim} cannot be split among {num_heads} heads")
+        if slot_encoding is not None and num_slots is None:
+            raise InputError("the encoding of slots needs num_slots, how many there are")
+        self.burn_in = burn_in
+        self.input = nn.Linear(slot_dim, model_dim)
+        self.layers = nn.ModuleList(
+            DynamicsLayer(
+                model_dim,
+                num_heads,
+                4 * model_dim if hidden_dim is None else hidden_dim,
+                dropout,
+                batch_first=True,
+                norm_first=norm_first,
+            )
+            for _ in range(num_layers)
+        )
+        self.output = nn.Linear(model_dim, slot_dim)
+        self._encode("time_encoding", time_encoding, burn_in, model_dim)
+        if slot_encoding is not None and num_slots is not None:
+            self._encode("slot_encoding", slot_encoding, num_slots, model_dim)
+        else:
+            self.slot_encoding = None
+
+    def _encode(self, name: str, kind: Encoding, length: int, dim: int) -> None:
+        """Keep the encoding of ``length`` positions under ``name``."""
+        if kind == "learned":
+            self.register_parameter(name, nn.Parameter(torch.zeros(length, dim)))
+        else:  # not persistent: it follows from the configuration
+            self.register_buffer(name, sine_encoding(length, dim), persistent=False)
+
+    def forward(
+        self, slots: Float[Tensor, "batch past slots dim"], num_steps: int
+    ) -> Float[Tensor, "batch {num_steps} slots dim"]:
+        """The slots of the ``num_steps`` frames after ``slots``.
+
+        Args:
+            slots: of at least ``burn_in`` frames; the last of them are looked at.
+            num_steps: any number of frames.
+
+        Raises:
+            InputError: if there are fewer frames, or no step is asked for.
+        """
+        if slots.shape[1] < self.burn_in:
+            raise InputError(
+                f"the slots are of {slots.shape[1]} frames; a prediction needs the burn-in of "
+                f"{self.burn_in}"
+            )
+        if num_steps < 1:
+            raise InputError(f"num_steps is {num_steps}, expected at least 1")
+        window = self.input(slots[:, -self.burn_in :])
+        predicted = [self._next(window)]
+        while len(predicted) < num_steps:
+            newest = self.input(predicted[-1])[:, None]
+            window = torch.cat([window[:, 1:], newest], 1)
+            predicted.append(self._next(window))
+        return torch.stack(predicted, 1)
+
+    def _next(
+        self, window: Float[Tensor, "batch burn_in slots model_dim"]
+    ) -> Float[Tensor, "batch slots dim"]:
+        """The slots of the frame after a window of projected slots."""
+        num_slots = window.shape[2]
+        window = window + self.time_encoding[:, None]
+        if self.slot_encoding is not None:
+            window = window + self.slot_encoding
+        tokens = window.flatten(1, 2)
+        for layer in self.layers[:-1]:
+            tokens = layer(tokens)
+        last = self.layers[-1]
+        assert isinstance(last, DynamicsLayer)
+        return self.output(last.newest(tokens, num_slots))
+
+
+class DynamicsLayer(nn.TransformerEncoderLayer):
+    """A transformer layer that can also be asked for its last tokens alone."""
+
+    def newest(
+        self, tokens: Float[Tensor, "batch tokens dim"], count: int
+    ) -> Float[Tensor, "batch {count} dim"]:
+        """What ``forward`` gives for the last ``count`` tokens, which attend to all."""
+        newest = tokens[:, -count:]
+        if self.norm_first:
+            seen = self.norm1(tokens)
+            newest = newest + self._look(seen[:, -count:], seen)
+            return newest + self._ff_block(self.norm2(newest))
+        newest = self.norm1(newest + self._look(newest, tokens))
+        return self.norm2(newest + self._ff_block(newest))
+
+    def _look(self, newest: Tensor, tokens: Tensor) -> Tensor:
+        return self.dropout1(self.self_attn(newest, tokens, tokens, need_weights=False)[0])
+
+
+def sine_encoding(length: int, dim: int) -> Float[Tensor, "{length} {dim}"]:
+    """Waves of each position's distance to the last one: first all sines, then all cosines.
+
+    Raises:
+        InputError: if ``dim`` is odd.
+    """
+    if dim % 2:
+        raise InputError(f"a width of {dim} is odd; sine encodings need as many sines as cosines")
+    frequencies = LONGEST_WAVE ** -(torch.arange(0, dim, 2) / dim)
+    ages = torch.arange(length - 1, -1, -1, dtype=torch.float32)
+    phases = torch.outer(ages, frequencies)
+    return torch.cat([phases.sin(), phases.cos()], -1)
+
+
+def prediction_losses(
+    predicted: Float[Tensor, "batch future slots dim"],
+    target: Float[Tensor, "batch future slots dim"],
+    *,
+    decay: float = 1.0,
+    num_valid: Int[Tensor, " batch"] | None = None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, " future"]]:
+    """The squared error of predicted slots, as SlotFormer's code weighs it.
+
+    Args:
+        predicted: slots of future frames.
+        target: what they are to be.
+        decay: each frame weighs so much as the one before; the weights are 1 on average, so that
+            the loss stays of one size. Below 1, early frames matter more.
+        num_valid: how many of each sample's frames there are; later ones are left out. The sum
+            over the frames that are there is divided by their number, whatever they weigh.
+
+    Returns:
+        The loss, and the plain mean squared error of each future frame.
+    """
+    errors = F.mse_loss(predicted, target, reduction="none").mean((2, 3))
+    future = errors.shape[1]
+    weights = decay ** torch.arange(future, device=errors.device)
+    weighted = errors * weights * (future / weights.sum())
+    if num_valid is None:
+        return weighted.mean(), errors.mean(0)
+    valid = torch.arange(future, device=errors.device) < num_valid[:, None]
+    return (weighted * valid).sum() / valid.sum(), errors.mean(0)

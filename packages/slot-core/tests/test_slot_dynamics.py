@@ -1,0 +1,176 @@
+"""SlotFormer: the numbers of the original code, slots as a set, windows that move on.
+
+data/slot_dynamics.safetensors holds weights, inputs and outputs of SlotDiffusion's LDMSlotFormer
+(commit eacfc9a), run in float32 on the CPU with random weights: a burn-in of 4 frames, 5 slots of
+width 24, 2 layers of width 32.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from slot_core import InputError, SlotFormer, prediction_losses
+from slot_core.slot_dynamics import DynamicsLayer
+
+CLOSE = {"rtol": 0, "atol": 1e-5}
+OUR_NAMES = {
+    "in_proj": "input",
+    "transformer_encoder.layers": "layers",
+    "out_proj": "output",
+}
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Tensor]:
+    return load_file(Path(__file__).parent / "data" / "slot_dynamics.safetensors")
+
+
+@pytest.fixture(scope="module")
+def original(golden: dict[str, Tensor]) -> SlotFormer:
+    model = SlotFormer(24, burn_in=4, model_dim=32, num_layers=2, num_heads=4, hidden_dim=64)
+    weights = {}
+    for name, value in golden.items():
+        if name.startswith("weights.") and not name.endswith("enc_t_pe"):
+            theirs = name.removeprefix("weights.rollouter.")
+            start = next(start for start in OUR_NAMES if theirs.startswith(start))
+            weights[OUR_NAMES[start] + theirs.removeprefix(start)] = value.float()
+    model.load_state_dict(weights, strict=True)
+    return model.eval()
+
+
+def tiny(**options) -> SlotFormer:
+    torch.manual_seed(0)
+    sizes = {"burn_in": 3, "model_dim": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 12}
+    return SlotFormer(6, **{**sizes, **options}).eval()
+
+
+@pytest.fixture
+def slots() -> Tensor:
+    """Four frames of two videos with five slots."""
+    return torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_rollout_is_the_original(golden: dict[str, Tensor], original: SlotFormer):
+    slots = golden["slots"]
+    predicted = original(slots[:, :4], 5)
+    torch.testing.assert_close(predicted, golden["pred_slots"], **CLOSE)
+    longer = original(slots[:, :5], 8)  # of five frames the last four are looked at
+    torch.testing.assert_close(longer, golden["rollout_long"], **CLOSE)
+
+
+def test_the_ages_are_the_original(golden: dict[str, Tensor], original: SlotFormer):
+    torch.testing.assert_close(original.time_encoding, golden["enc_t_pe"][0], **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("case", "decay", "cut"),
+    [("decay1.0", 1.0, False), ("decay0.5", 0.5, False), ("vid_len.decay0.5", 0.5, True)],
+)
+def test_the_losses_are_the_original(
+    golden: dict[str, Tensor], case: str, decay: float, *, cut: bool
+):
+    num_valid = golden["vid_len"] - 4 if cut else None
+    loss, each = prediction_losses(
+        golden["pred_slots"], golden["slots"][:, 4:], decay=decay, num_valid=num_valid
+    )
+    name = f"base.{case}.slot_recon_loss"
+    torch.testing.assert_close(loss, golden[name], **CLOSE)
+    for step in range(5):
+        torch.testing.assert_close(each[step], golden[f"{name}_{step + 1}"], **CLOSE)
+
+
+def test_gradients_with_and_without_are_the_same_numbers(
+    golden: dict[str, Tensor], original: SlotFormer
+):
+    """PyTorch takes another way through a layer without gradients."""
+    past = golden["slots"][:, :4]
+    with torch.no_grad():
+        quick = original(past, 3)
+    torch.testing.assert_close(original(past, 3), quick, **CLOSE)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_the_last_layer_skips_only_what_nobody_reads(slots: Tensor, *, norm_first: bool):
+    model = tiny(norm_first=norm_first, num_layers=1)
+    tokens = torch.randn(2, 15, 8)
+    layer = model.layers[0]
+    assert isinstance(layer, DynamicsLayer)
+    torch.testing.assert_close(layer.newest(tokens, 5), layer(tokens)[:, -5:], **CLOSE)
+
+
+@pytest.mark.parametrize("time_encoding", ["sine", "learned"])
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_slots_are_a_set(slots: Tensor, time_encoding: str, *, norm_first: bool):
+    model = tiny(time_encoding=time_encoding, norm_first=norm_first)
+    order = torch.tensor([2, 0, 4, 3, 1])
+    predicted = model(slots, 3)
+    torch.testing.assert_close(model(slots[:, :, order], 3), predicted[:, :, order], **CLOSE)
+    assert (predicted[:, :, order] - predicted).abs().max() > 1e-2
+
+
+def test_an_encoding_of_slots_tells_them_apart(slots: Tensor):
+    model = tiny(slot_encoding="sine", num_slots=5)
+    order = torch.tensor([2, 0, 4, 3, 1])
+    changed = model(slots[:, :, order], 1) - model(slots, 1)[:, :, order]
+    assert changed.abs().max() > 1e-2
+
+
+def test_time_has_an_order(slots: Tensor):
+    model = tiny()
+    assert (model(slots, 1) - model(slots.flip(1), 1)).abs().max() > 1e-3
+    blind = tiny(time_encoding="learned")  # all zeros at first
+    torch.testing.assert_close(
+        blind(slots[:, 1:], 1), blind(slots[:, [2, 1, 3]], 1), rtol=0, atol=1e-5
+    )
+
+
+def test_each_step_goes_on_from_the_last(slots: Tensor):
+    model = tiny()
+    at_once = model(slots, 7)
+    one_by_one = slots
+    for _ in range(7):
+        one_by_one = torch.cat([one_by_one, model(one_by_one, 1)], 1)
+    torch.testing.assert_close(at_once, one_by_one[:, 4:], **CLOSE)
+    torch.testing.assert_close(model(slots[:, 1:], 7), at_once, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"time_encoding": "learned"}, {"norm_first": False}])
+def test_gradients_reach_every_parameter(slots: Tensor, options: dict):
+    model = tiny(slot_encoding="learned", num_slots=5, **options).train()
+    predicted = model(slots, 2)
+    (predicted * torch.randn_like(predicted)).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_layers_start_apart():
+    first, second = tiny().layers
+    assert isinstance(first, DynamicsLayer)
+    assert isinstance(second, DynamicsLayer)
+    assert not torch.equal(first.linear1.weight, second.linear1.weight)
+
+
+def test_decay_keeps_the_size_of_the_loss():
+    target = torch.zeros(2, 4, 3, 5)
+    for decay in (1.0, 0.5, 0.01):
+        loss, each = prediction_losses(torch.ones_like(target), target, decay=decay)
+        assert abs(float(loss) - 1) < 1e-6
+        assert each.tolist() == [1.0] * 4
+
+
+def test_what_cannot_be_used_is_told_in_a_sentence(slots: Tensor, unchecked_types: None):
+    model = tiny()
+    with pytest.raises(InputError, match=r"of 2 frames; a prediction needs the burn-in of 3$"):
+        model(slots[:, :2], 1)
+    with pytest.raises(InputError, match="num_steps is 0, expected at least 1"):
+        model(slots, 0)
+    with pytest.raises(InputError, match="a width of 8 cannot be split among 3 heads"):
+        tiny(num_heads=3)
+    with pytest.raises(InputError, match="a width of 9 is odd"):
+        tiny(model_dim=9, num_heads=3)
+    with pytest.raises(InputError, match="the encoding of slots needs num_slots"):
+        tiny(slot_encoding="sine")
