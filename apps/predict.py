@@ -83,6 +83,8 @@ def main(
         raise InputError(f"{out}: lies in {place}, where its files would be taken for pictures")
     hint = read_hint(boxes, points, masks)
     model = load_model(checkpoint, revision=revision, device=usable_device(device))
+    if not isinstance(model, SlotAutoencoder):
+        raise InputError(f"{checkpoint}: holds a {type(model).__name__}, which finds no objects")
     if model.num_slots > MAX_SLOTS:
         raise InputError(
             f"{checkpoint}: has {model.num_slots} slots; a label PNG tells {MAX_SLOTS} apart"

@@ -38,8 +38,8 @@ from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run
-from support.conditioning import conditioning_of
 from support.diagnostics import diagnose
+from support.inputs import inputs_of
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
@@ -177,8 +177,8 @@ def main(
             batch = next(loader)
             ids += batch["id"]
             with accelerator.accumulate(trained):
-                video = batch["video"].to(accelerator.device, non_blocking=True)
-                losses = trained(video, conditioning_of(model, batch))
+                inputs = inputs_of(model, batch, accelerator.device)
+                losses = trained(*inputs, progress=step / options.train.num_steps)
                 accelerator.backward(losses.total)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation
@@ -201,8 +201,9 @@ def main(
             _stop_at_nonfinite(values["loss"], done, folder)
             if norm is not None:
                 values["gradient_norm"] = float(norm)
-            for name, value in diagnose(losses.attention).items():
-                values[name] = _mean(accelerator, value)
+            if losses.attention is not None:
+                for name, value in diagnose(losses.attention).items():
+                    values[name] = _mean(accelerator, value)
             values["learning_rate"] = optimizer.param_groups[0]["lr"]
             rate = throughput.read()
             progress.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.0f} samples/s")

@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 
 from slot_core import CheckpointError, ConfigError, ModelCard
 from slot_core.model_card import NOT_STATED
-from slot_decoders.models import SlotAutoencoderConfig
+from slot_decoders.models import ModelConfig
 from slot_decoders.models.state_dicts import convert, get_origin
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
@@ -63,7 +63,8 @@ def convert_checkpoint(
     command = shlex.join(["python", *sys.argv])
     card = ModelCard(data=card_data, command=command, license=card_license)
     model.save_pretrained(out, card=card)
-    print(f"{out}: {type(model).__name__} with {model.num_slots} slots")
+    slots = f" with {model.num_slots} slots" if hasattr(model, "num_slots") else ""
+    print(f"{out}: {type(model).__name__}{slots}")
 
 
 def refuse_existing(folder: Path) -> None:
@@ -74,7 +75,7 @@ def refuse_existing(folder: Path) -> None:
         raise CheckpointError(f"--out {folder}: is not empty, expected a new or empty folder")
 
 
-def read_description(config: Path | None, recipe: str | None, origin: str) -> SlotAutoencoderConfig:
+def read_description(config: Path | None, recipe: str | None, origin: str) -> ModelConfig:
     """The model's configuration from ``--config`` or ``--recipe``, whichever was given."""
     if (config is None) == (recipe is None):
         raise ConfigError("give either --config or --recipe, exactly one of them")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import nn
 
-from slot_decoders.models import SlotAutoencoder
+from slot_core import HubModel
 from support.options import OptimizerOptions
 
 
@@ -47,13 +48,13 @@ class WeightAverage:
         decay: how much an old average keeps of itself at each update.
     """
 
-    def __init__(self, model: SlotAutoencoder, decay: float) -> None:
-        self.model = deepcopy(model).requires_grad_(False).eval()
+    def __init__(self, model: HubModel, decay: float) -> None:
+        self.model: Any = deepcopy(model).requires_grad_(False).eval()
         self.decay = decay
         self.num_updates = 0
 
     @torch.no_grad()
-    def update(self, model: SlotAutoencoder) -> None:
+    def update(self, model: HubModel) -> None:
         """Move towards ``model``'s weights."""
         self.num_updates += 1
         keep = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))

@@ -16,7 +16,7 @@ import yaml
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from slot_core import ConfigError, StrictConfig
-from slot_decoders.models import SlotAutoencoderConfig, presets
+from slot_decoders.models import ModelConfig, presets
 
 
 class Yaml(yaml.SafeLoader):
@@ -124,7 +124,7 @@ class RunOptions(StrictConfig):
     """Everything that decides a run. Two runs with equal options see equal samples."""
 
     recipe: str
-    model: SlotAutoencoderConfig
+    model: ModelConfig
     data: DataOptions = DataOptions()
     start: StartOptions = StartOptions()
     train: TrainOptions = TrainOptions()

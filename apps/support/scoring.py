@@ -15,7 +15,7 @@ from accelerate.utils import gather_object
 from slot_data import collate
 from slot_decoders.models import SlotAutoencoder
 from slot_eval import Results, protocols
-from support.conditioning import conditioning_of
+from support.inputs import conditioning_of
 from support.pictures import comparison
 
 

@@ -56,6 +56,20 @@ def test_slots_are_a_set(predictor: nn.Module, slots: Tensor):
     assert (expected - run(predictor, slots)).abs().max() > 1e-2  # the order is seen at all
 
 
+def test_a_transformer_may_begin_as_the_identity(slots: Tensor):
+    predictor = TransformerPredictor(8, num_layers=2, dropout=0.0, identity_start=True)
+    predicted, _ = predictor(slots[0])
+    assert torch.equal(predicted, slots[0])
+    optimizer = torch.optim.SGD(predictor.parameters(), lr=0.1)
+    for _ in range(2):  # the layers that make the sum learn first, then all of them
+        optimizer.zero_grad()
+        F.mse_loss(predictor(slots[0])[0], slots[1]).backward()
+        optimizer.step()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in predictor.parameters())
+    with pytest.raises(InputError, match="norm_first"):
+        TransformerPredictor(8, norm_first=False, identity_start=True)
+
+
 def test_samples_do_not_meet(predictor: nn.Module, slots: Tensor):
     alone = torch.cat([run(predictor, slots[:, :1]), run(predictor, slots[:, 1:])], 1)
     torch.testing.assert_close(run(predictor, slots), alone, **CLOSE)

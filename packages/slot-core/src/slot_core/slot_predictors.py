@@ -32,9 +32,14 @@ class TransformerPredictor(nn.Module):
         norm_first: True normalises what goes into attention and MLP and leaves the last sum as
             it is; False normalises the sums, as SAVi does.
         dropout: of the attention and the MLPs while training; SlotDiffusion's code fixes 0.1.
+        identity_start: begin by carrying the slots over as they are: attention and MLPs add
+            nothing until training says otherwise. A random transformer throws the slots away that
+            the corrector found, and the corrector has to learn in spite of it. Needs
+            ``norm_first``.
 
     Raises:
-        InputError: if ``num_heads`` does not divide ``slot_dim``.
+        InputError: if ``num_heads`` does not divide ``slot_dim``, or ``identity_start`` lacks
+            its need.
     """
 
     def __init__(
@@ -46,10 +51,13 @@ class TransformerPredictor(nn.Module):
         hidden_dim: int | None = None,
         norm_first: bool = True,
         dropout: float = 0.1,
+        identity_start: bool = False,
     ) -> None:
         super().__init__()
         if slot_dim % num_heads:
             raise InputError(f"slots of width {slot_dim} cannot be split among {num_heads} heads")
+        if identity_start and not norm_first:
+            raise InputError("identity_start needs norm_first: a norm after the sum changes slots")
         # Each layer with its own first weights: nn.TransformerEncoder would copy those of one.
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -62,6 +70,12 @@ class TransformerPredictor(nn.Module):
             )
             for _ in range(num_layers)
         )
+        if identity_start:
+            for layer in self.layers:
+                assert isinstance(layer, nn.TransformerEncoderLayer)
+                for last in (layer.self_attn.out_proj, layer.linear2):
+                    nn.init.zeros_(last.weight)
+                    nn.init.zeros_(last.bias)
 
     def forward(
         self, slots: Float[Tensor, "batch slots dim"], state: None = None

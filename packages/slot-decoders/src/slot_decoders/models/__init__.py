@@ -2,12 +2,13 @@
 
 from slot_decoders.models import presets
 from slot_decoders.models.build import build_model
-from slot_decoders.models.configs import SlotAutoencoderConfig
+from slot_decoders.models.configs import ModelConfig, SlotAutoencoderConfig
 from slot_decoders.models.load import load_model, start_from
 from slot_decoders.models.slot_autoencoder import Chunk, SlotAutoencoder
 
 __all__ = [
     "Chunk",
+    "ModelConfig",
     "SlotAutoencoder",
     "SlotAutoencoderConfig",
     "build_model",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from slot_core import (
     ClusteredSlots,
     ConditionedSlots,
+    ConfigError,
     GaussianSlots,
+    HubModel,
     LearnedSlots,
     RecurrentPredictor,
     ResidualMLPPredictor,
@@ -23,6 +27,7 @@ from slot_decoders.models.configs import (
     GaussianSlotsConfig,
     InitializerConfig,
     LearnedSlotsConfig,
+    ModelConfig,
     PredictorConfig,
     PreprocessingConfig,
     ResNetConfig,
@@ -35,14 +40,20 @@ from slot_decoders.models.preprocessing import Preprocessing
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
 
+# Configuration -> the model it describes, by the name that config.json gives it.
+MODEL_CLASSES: dict[str, type[HubModel]] = {kind.__name__: kind for kind in (SlotAutoencoder,)}
 
-def build_model(config: SlotAutoencoderConfig) -> SlotAutoencoder:
-    """The freshly initialised model that ``config`` describes.
+
+def build_model(config: ModelConfig) -> Any:
+    """The freshly initialised model that ``config`` describes; its class follows the config's.
 
     Raises:
         ConfigError: if its parts do not fit together.
     """
-    return SlotAutoencoder.from_config(config)
+    for kind in MODEL_CLASSES.values():
+        if type(config) is kind.config_class:
+            return kind.from_config(config)
+    raise ConfigError(f"there is no model of a {type(config).__name__}")
 
 
 def build_encoder(config: SlotAutoencoderConfig) -> SlotEncoder:

@@ -142,6 +142,7 @@ class TransformerPredictorConfig(StrictConfig):
     hidden_dim: PositiveInt | None = None
     norm_first: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    identity_start: bool = False
     recurrent_dim: PositiveInt | None = None
 
 
@@ -208,3 +209,7 @@ class SlotAutoencoderConfig(StrictConfig):
                 f"'patch_size' of its backbone, {backbone.patch_size}"
             )
         return self
+
+
+# What build_model builds and a checkpoint's config.json describes.
+ModelConfig = SlotAutoencoderConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,9 +17,7 @@ from slot_core.hub import (
     read_description,
     read_weights,
 )
-from slot_decoders.models.slot_autoencoder import SlotAutoencoder
-
-MODEL_CLASSES: dict[str, type[HubModel]] = {"SlotAutoencoder": SlotAutoencoder}
+from slot_decoders.models.build import MODEL_CLASSES
 
 
 def load_model(
@@ -27,8 +26,8 @@ def load_model(
     revision: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> SlotAutoencoder:
-    """The model of a checkpoint, in eval mode.
+) -> Any:
+    """The model of a checkpoint, in eval mode, of the class that its ``config.json`` names.
 
     Args:
         repo_or_folder: a folder or a repository id such as ``"org/name"``. Of a training run's
@@ -48,9 +47,7 @@ def load_model(
         raise CheckpointError(
             f"{folder / CONFIG}: model_class is '{name}', expected {', '.join(MODEL_CLASSES)}"
         )
-    model = MODEL_CLASSES[name].from_pretrained(folder, device=device, dtype=dtype)
-    assert isinstance(model, SlotAutoencoder)
-    return model
+    return MODEL_CLASSES[name].from_pretrained(folder, device=device, dtype=dtype)
 
 
 def start_from(

@@ -10,6 +10,7 @@ from slot_core.conditioned_slots import ConditioningKind
 from slot_decoders.models.build import build_model
 from slot_decoders.models.configs import (
     EncoderConfig,
+    ModelConfig,
     ResNetConfig,
     SlotAttentionConfig,
     SlotAutoencoderConfig,
@@ -44,7 +45,7 @@ SAVI = SlotAutoencoderConfig(
     decoder=SpatialBroadcastConfig(channels=(64, 64, 64, 64)),
 )
 
-PRESETS: dict[str, SlotAutoencoderConfig] = {"slot_attention": SLOT_ATTENTION, "savi": SAVI}
+PRESETS: dict[str, ModelConfig] = {"slot_attention": SLOT_ATTENTION, "savi": SAVI}
 
 
 def slot_attention(*, image_size: int | None = None, **changes: Any) -> SlotAutoencoder:
@@ -84,14 +85,14 @@ def savi(
     return _build("savi", image_size, changes)
 
 
-def _build(name: str, image_size: int | None, changes: Mapping[str, Any]) -> SlotAutoencoder:
+def _build(name: str, image_size: int | None, changes: Mapping[str, Any]) -> Any:
     if image_size is not None:
         size = {"image_size": (image_size, image_size)}
         changes = merge({"preprocessing": size}, changes)
     return build_model(configure(name, changes, source=f"{name}()"))
 
 
-def configure(name: str, changes: Mapping[str, Any], *, source: str) -> SlotAutoencoderConfig:
+def configure(name: str, changes: Mapping[str, Any], *, source: str) -> ModelConfig:
     """The preset ``name`` with ``changes``.
 
     Raises:
@@ -100,8 +101,8 @@ def configure(name: str, changes: Mapping[str, Any], *, source: str) -> SlotAuto
     """
     if name not in PRESETS:
         raise ConfigError(f"{source}: no preset '{name}'; there are {', '.join(sorted(PRESETS))}")
-    merged = merge(PRESETS[name].model_dump(), changes)
-    return SlotAutoencoderConfig.parse(merged, source=source)
+    preset = PRESETS[name]
+    return type(preset).parse(merge(preset.model_dump(), changes), source=source)
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

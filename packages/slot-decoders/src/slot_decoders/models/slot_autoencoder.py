@@ -139,6 +139,7 @@ class SlotAutoencoder(HubModel):
         conditioning: Conditioning | None = None,
         *,
         generator: torch.Generator | None = None,
+        progress: float = 1.0,
     ) -> LossOutput:
         """The training step: the losses of reconstructing ``video``, float in [0, 1].
 
@@ -146,6 +147,8 @@ class SlotAutoencoder(HubModel):
             video: float in [0, 1].
             conditioning: of a conditioned model, on the first frame.
             generator: draws what is random in the first slots.
+            progress: the share of the training that is done, 0 to 1. Nothing here depends on it;
+                all models are called alike, and those that anneal something need it.
         """
         encoded = self.encoder(video, generator=generator, conditioning=conditioning)
         losses = self.decoder(encoded.slots, self.preprocessing(video))

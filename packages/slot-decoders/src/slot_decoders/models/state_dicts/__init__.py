@@ -11,8 +11,7 @@ from typing import Any
 
 from slot_core import ConfigError
 from slot_decoders.models.build import build_model
-from slot_decoders.models.configs import SlotAutoencoderConfig
-from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+from slot_decoders.models.configs import ModelConfig
 from slot_decoders.models.state_dicts import slotdiffusion
 from slot_decoders.models.state_dicts.mapping import StateDictMap, unwrap
 
@@ -26,8 +25,8 @@ class Origin:
         state_dict_map: the names of its weights, for a model of ours.
     """
 
-    read_config: Callable[..., SlotAutoencoderConfig]
-    state_dict_map: Callable[[SlotAutoencoderConfig], StateDictMap]
+    read_config: Callable[..., ModelConfig]
+    state_dict_map: Callable[[ModelConfig], StateDictMap]
 
 
 ORIGINS = {"slotdiffusion": Origin(slotdiffusion.read_config, slotdiffusion.state_dict_map)}
@@ -46,11 +45,11 @@ def get_origin(name: str) -> Origin:
 
 def convert(
     checkpoint: Any,
-    config: SlotAutoencoderConfig | Mapping[str, Any],
+    config: ModelConfig | Mapping[str, Any],
     *,
     origin: str = "slotdiffusion",
     source: str = "the checkpoint",
-) -> SlotAutoencoder:
+) -> Any:
     """The model of ours that computes what the foreign one does, in eval mode.
 
     Args:
@@ -64,7 +63,7 @@ def convert(
         CheckpointError: naming a tensor that is missing, unknown or of another shape.
     """
     adapter = get_origin(origin)
-    if not isinstance(config, SlotAutoencoderConfig):
+    if isinstance(config, Mapping):
         config = adapter.read_config(config, source=source)
     model = build_model(config)
     weights = unwrap(checkpoint, source=source)

@@ -1,7 +1,8 @@
-"""What a conditional model is told of a video's objects: where they are in its first frame.
+"""What a model is given of a batch: the video, and what it is told of its objects.
 
-In training and in scoring that comes from the true labels, as in SAVi (Kipf et al. 2021,
-arXiv 2111.12594, section 2.3); of your own videos you tell it yourself (``apps/predict.py``).
+A conditional model is told where the objects of the first frame are. In training and in scoring
+that comes from the true labels, as in SAVi (Kipf et al. 2021, arXiv 2111.12594, section 2.3); of
+your own videos you tell it yourself (``apps/predict.py``).
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from slot_core import InputError
+from slot_core import HubModel, InputError
 from slot_data.boxes import boxes_from_labels, masks_from_labels, points_from_labels
 from slot_decoders.models import SlotAutoencoder
 
@@ -20,6 +22,18 @@ READERS = {
     "points": points_from_labels,
     "masks": masks_from_labels,
 }
+
+
+def inputs_of(model: HubModel, batch: Mapping[str, Any], device: torch.device) -> tuple[Any, ...]:
+    """The positional arguments of the model's ``forward`` for a collated batch.
+
+    Raises:
+        InputError, DataError: as ``conditioning_of`` does.
+    """
+    video = batch["video"].to(device, non_blocking=True)
+    if isinstance(model, SlotAutoencoder):
+        return video, conditioning_of(model, batch)
+    return (video,)
 
 
 def conditioning_of(model: SlotAutoencoder, batch: Mapping[str, Any]) -> Tensor | None:
