@@ -1,6 +1,6 @@
-"""Segmentation metrics of unsupervised object-centric learning, under named protocols.
+"""Metrics of unsupervised object-centric learning, under named protocols.
 
-``slot_eval.functional`` holds the metrics as pure functions of labels, ``slot_eval.protocols``
+``slot_eval.functional`` holds the metrics as pure functions, ``slot_eval.protocols``
 says what exactly a score means, ``Results`` gathers scores over batches and processes. Importing
 this loads torch, numpy, scipy and jaxtyping only.
 """
@@ -20,7 +20,10 @@ from slot_eval.functional import (
     identity_switches,
     mbo,
     miou,
+    mse,
+    psnr,
     segmentation_metrics,
+    ssim,
     video_ari,
     video_fg_ari,
     video_fg_miou,
@@ -45,7 +48,10 @@ __all__ = [
     "identity_switches",
     "mbo",
     "miou",
+    "mse",
+    "psnr",
     "segmentation_metrics",
+    "ssim",
     "video_ari",
     "video_fg_ari",
     "video_fg_miou",

@@ -1,4 +1,6 @@
-"""Segmentation metrics as pure functions of integer labels: (predicted, true) -> float64 [B].
+"""Metrics as pure functions of a batch: (predicted, true) -> float64 [B].
+
+Those of segmentation take integer labels, those of reconstruction videos in [0, 1].
 
 ``ari`` and its like take pictures [B H W]; of clips [B T H W], ``video_*`` score all frames as one
 point set, ``frame_*`` average over single frames, and ``identity_switches`` follows the objects.
@@ -20,6 +22,7 @@ from slot_eval.functional.iou import (
     video_mbo,
     video_miou,
 )
+from slot_eval.functional.reconstruction import mse, psnr, reconstruction_metrics, ssim
 from slot_eval.functional.segmentation import (
     CLIP_METRICS,
     METRICS,
@@ -44,7 +47,11 @@ __all__ = [
     "identity_switches",
     "mbo",
     "miou",
+    "mse",
+    "psnr",
+    "reconstruction_metrics",
     "segmentation_metrics",
+    "ssim",
     "video_ari",
     "video_fg_ari",
     "video_fg_miou",

@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from slot_eval.errors import EvalError
 from slot_eval.functional import CLIP_METRICS, METRICS, clip_metrics, segmentation_metrics
 from slot_eval.functional.ari import Empty
 from slot_eval.functional.contingency import countable
@@ -62,6 +61,15 @@ class Protocol:
     def clip_metrics(self) -> tuple[str, ...]:
         """The names that ``score`` returns for longer clips; they begin with ``metrics``."""
         return CLIP_METRICS
+
+    @property
+    def optional_metrics(self) -> tuple[str, ...]:
+        """What is scored where a sample knows more."""
+        return ()
+
+    def row_ids(self, ids: Sequence[str], num_frames: int) -> list[str]:
+        """One row per sample."""
+        return list(ids)
 
     def score(
         self,
@@ -119,32 +127,3 @@ def overlap_as_new_segment(
     predicted, true = countable(predicted).long(), countable(true).long()
     new_segment = predicted.max() + 1 if predicted.numel() else 0
     return torch.where(overlap, new_segment, predicted), torch.where(overlap, 0, true)
-
-
-SLOTDIFFUSION = Protocol(
-    id="slotdiffusion",
-    description=(
-        "SlotDiffusion (Wu et al., 2023), its released evaluation code: clips as one point set, "
-        "Hungarian mIoU with background, mBO without, an empty foreground has FG-ARI 1"
-    ),
-    empty_ari="one",
-    empty_iou="nan",
-    absent_ids="zero",
-    epsilon=1e-8,
-    mbo_background=False,
-    overlap="new_segment",
-    upsampling="bilinear",
-)
-PROTOCOLS = {protocol.id: protocol for protocol in (SLOTDIFFUSION,)}
-
-
-def get(name: str) -> Protocol:
-    """The protocol of this name; raises EvalError that lists the known ones."""
-    if name not in PROTOCOLS:
-        raise EvalError(f"there is no protocol {name!r}; known: {', '.join(names())}")
-    return PROTOCOLS[name]
-
-
-def names() -> Sequence[str]:
-    """The ids of all protocols."""
-    return tuple(PROTOCOLS)

@@ -1,0 +1,24 @@
+"""Protocols: what exactly a score means, as an object with a name that every result carries."""
+
+from collections.abc import Sequence
+
+from slot_eval.errors import EvalError
+from slot_eval.protocols.published import SLOTDIFFUSION
+from slot_eval.protocols.reconstruction import RECONSTRUCTION, ReconstructionProtocol
+from slot_eval.protocols.segmentation import Protocol
+
+__all__ = ["PROTOCOLS", "RECONSTRUCTION", "Protocol", "ReconstructionProtocol", "get", "names"]
+
+PROTOCOLS = {protocol.id: protocol for protocol in (SLOTDIFFUSION,)}
+
+
+def get(name: str) -> Protocol:
+    """The protocol of this name; raises EvalError that lists the known ones."""
+    if name not in PROTOCOLS:
+        raise EvalError(f"there is no protocol {name!r}; known: {', '.join(names())}")
+    return PROTOCOLS[name]
+
+
+def names() -> Sequence[str]:
+    """The ids of all protocols."""
+    return tuple(PROTOCOLS)

@@ -1,0 +1,33 @@
+"""Metrics over a stream of batches, each the class of a function, and ``Results``, one row per
+sample id."""
+
+from slot_eval.streaming.metric import StreamingMetric, mean_of_defined
+from slot_eval.streaming.reconstruction import MSE, PSNR, SSIM
+from slot_eval.streaming.results import Results
+from slot_eval.streaming.segmentation import (
+    ARI,
+    FGARI,
+    MBO,
+    FGMIoU,
+    IdentitySwitches,
+    IdentitySwitchRate,
+    MIoU,
+    PerFrame,
+)
+
+__all__ = [
+    "ARI",
+    "FGARI",
+    "MBO",
+    "MSE",
+    "PSNR",
+    "SSIM",
+    "FGMIoU",
+    "IdentitySwitchRate",
+    "IdentitySwitches",
+    "MIoU",
+    "PerFrame",
+    "Results",
+    "StreamingMetric",
+    "mean_of_defined",
+]
