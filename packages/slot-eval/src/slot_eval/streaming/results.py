@@ -42,7 +42,7 @@ class Scoring(Protocol):
         """The id of each value that ``score`` gives for samples of these ids and frames."""
         ...
 
-    def score(self, predicted: Tensor, true: Tensor, *marks: Any) -> dict[str, Tensor]:
+    def score(self, predicted: Tensor, true: Tensor, *marks: Any, **more: Any) -> dict[str, Tensor]:
         """Metric name -> one value per row."""
         ...
 
@@ -70,11 +70,13 @@ class Results(Generic[P]):
         self.protocol = protocol
         self._rows: dict[str, dict[str, Any]] = {}
 
-    def update(self, ids: Sequence[str], predicted: Tensor, true: Tensor, *marks: Any) -> None:
+    def update(
+        self, ids: Sequence[str], predicted: Tensor, true: Tensor, *marks: Any, **more: Any
+    ) -> None:
         """Score a batch; ``ids`` names its samples in order. The rest is for ``protocol.score``."""
         if len(ids) != predicted.shape[0]:
             raise EvalError(f"{len(ids)} ids were given for {predicted.shape[0]} samples")
-        scores = self.protocol.score(predicted, true, *marks)
+        scores = self.protocol.score(predicted, true, *marks, **more)
         names = self.protocol.row_ids(ids, predicted.shape[1])
         columns = [values.tolist() for values in scores.values()]
         self.extend(
