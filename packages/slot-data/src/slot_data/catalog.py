@@ -9,6 +9,7 @@ from slot_data import multi_object
 from slot_data.celeba import CelebA
 from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
 from slot_data.coco import Coco
+from slot_data.davis import Davis
 from slot_data.folder import Folder
 from slot_data.movi import MoviA, MoviB, MoviC, MoviD, MoviE, MoviSolid, MoviTex
 from slot_data.multi_object import Clevr, MultiDSprites, ObjectsRoom, Tetrominoes
@@ -19,6 +20,7 @@ from slot_data.presets import PRESETS, Preset, preset_of
 from slot_data.sample import DataError, SampleDataset
 from slot_data.shapes import SPLITS, Shapes
 from slot_data.voc import Voc
+from slot_data.youtube_vis import HELD_OUT, YouTubeVis
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,45 @@ _CARDS = (
             "https://cocodataset.org"
         ),
         loader=Coco,
+    ),
+    Card(
+        name="youtube_vis",
+        description=(
+            "YouTube-VIS 2019 or 2021: videos with the outlines of objects of 40 kinds, in every "
+            "fifth frame. Truth is published for the training videos alone; the last 300 of them "
+            "are for validation, as in VideoSAUR. Pictures under ROOT/train/JPEGImages, "
+            "annotations in ROOT/train/instances.json or ROOT/train.json."
+        ),
+        splits={"train": None, "validation": HELD_OUT, "test": None, "all": None},
+        image_size="mostly 1280x720, up to 36 frames; samples are 224x224",
+        objects="1 or more; VideoSAUR takes 7 slots",
+        num_slots=7,
+        preprocessing="shorter side to 224 with antialiasing, centred square",
+        licence="that of its page, and the videos' own; check both before use",
+        citation=(
+            "Yang, Fan, Xu: Video Instance Segmentation. ICCV 2019. "
+            "https://youtube-vos.org/dataset/vis/"
+        ),
+        loader=YouTubeVis,
+    ),
+    Card(
+        name="davis",
+        description=(
+            "DAVIS 2017 (or 2016): short videos of moving things with a mask for every frame, of "
+            "the semi-supervised or of the unsupervised task."
+        ),
+        splits={"train": 60, "validation": 30, "all": 90},
+        image_size="mostly 854x480, 25 to 104 frames; samples are 224x224",
+        objects="1 or more; DAVIS 2016 knows one",
+        num_slots=None,
+        preprocessing="shorter side to 224 with antialiasing, centred square",
+        licence="that of its page; check it before use",
+        citation=(
+            "Pont-Tuset et al.: The 2017 DAVIS Challenge on Video Object Segmentation. 2017. "
+            "Perazzi et al.: A Benchmark Dataset and Evaluation Methodology for Video Object "
+            "Segmentation. CVPR 2016. https://davischallenge.org"
+        ),
+        loader=Davis,
     ),
     *(
         Card(

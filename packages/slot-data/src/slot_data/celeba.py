@@ -14,7 +14,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
-from slot_data.file_lists import require_files
+from slot_data.file_lists import first_of, require_files
 from slot_data.framing import Framing, FramingOptions
 from slot_data.image_files import read_sample
 from slot_data.sample import DataError, Sample
@@ -42,9 +42,10 @@ class CelebA:
             raise DataError(f"split {split!r} of celeba is not one of {', '.join(SPLITS)}, all")
         self._framing = replace(self.default_framing, **framing)
         root = Path(root).expanduser()
-        bases = (root, root / "celeba", root / "CelebA")
-        self._folder = _first(root, [b / p for b in bases for p in (FOLDER, f"Img/{FOLDER}")])
-        path = _first(root, [b / p for b in bases for p in (LIST, f"Eval/{LIST}")])
+        bases = ("", "celeba/", "CelebA/")
+        folders = [b + p for b in bases for p in (FOLDER, f"Img/{FOLDER}")]
+        self._folder = first_of(root, folders, "celeba")
+        path = first_of(root, [b + p for b in bases for p in (LIST, f"Eval/{LIST}")], "celeba")
         names, numbers = read_partition(path)
         kept = np.ones(len(names), dtype=bool) if split == "all" else numbers == SPLITS[split]
         self._names = names[kept]  # an array: loader workers share it
@@ -60,14 +61,6 @@ class CelebA:
             raise IndexError(f"sample {index} of {self._folder}: there are {len(self)}")
         path = self._folder / str(self._names[index])
         return self._framing(read_sample(path.stem, [path], None))
-
-
-def _first(root: Path, places: list[Path]) -> Path:
-    for place in places:
-        if place.exists():
-            return place
-    tried = ", ".join(place.relative_to(root).as_posix() for place in places)
-    raise DataError(f"root {root} of celeba holds none of {tried}")
 
 
 def read_partition(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,7 @@ outlines of 80 kinds of things.
     ROOT/annotations/instances_{train,val}2017.json
 
 Objects overlap, some regions are crowds of things nobody told apart, and some pictures have no
-annotation at all. Published codes treat each of these in another way, so each is an option. Labels
-are one number per pixel: where objects overlap, one of them has the pixel, and `overlap` marks it.
+annotation at all. Published codes treat each of these in another way, so each is an option.
 """
 
 from dataclasses import replace
@@ -14,18 +13,16 @@ from pathlib import Path
 from typing import ClassVar, Literal, Unpack
 
 import numpy as np
-import torch
 
 from slot_data.coco_annotations import CocoAnnotations, read_annotations
 from slot_data.file_lists import require_files
 from slot_data.framing import Framing, FramingOptions
 from slot_data.image_files import read_picture, sample_of, size_of
-from slot_data.sample import DataError, Sample
+from slot_data.region_policies import Crowd, Overlap, RegionPolicy
+from slot_data.sample import DataError, Sample, with_maps
 
 SPLITS = {"train": "train2017", "validation": "val2017"}
 
-Crowd = Literal["drop", "object", "void"]
-Overlap = Literal["last", "first", "highest_class"]
 Empty = Literal["keep", "drop_unannotated", "drop_without_objects"]
 
 
@@ -34,10 +31,8 @@ class Coco:
 
     root: the folder that holds `annotations`.
     split: "train" or "validation".
-    crowd: regions of many things are background ("drop"), one object each ("object"), or pixels to
-        leave out of scores where no object covers them ("void").
-    overlap: which object has a pixel that several cover: the last in the file, the first, or the
-        last one of the class with the highest number.
+    crowd, overlap: what becomes of crowds and of pixels that several objects cover, see
+        `RegionPolicy`.
     empty: pictures without objects are kept; "drop_unannotated" leaves out those without any
         annotation, "drop_without_objects" also those of crowds alone that `crowd` does not make
         objects.
@@ -66,7 +61,7 @@ class Coco:
         if split not in SPLITS:
             raise DataError(f"split {split!r} of coco is not one of {', '.join(SPLITS)}")
         self._framing = replace(self.default_framing, **framing)
-        self._crowd, self._overlap, self._masks = crowd, overlap, masks
+        self._policy, self._masks = RegionPolicy(crowd, overlap), masks
         self.root = Path(root).expanduser()
         self._folder = _picture_folder(self.root, SPLITS[split])
         self._annotations = read_annotations(
@@ -92,34 +87,18 @@ class Coco:
         pixels = read_picture(path)
         sample = sample_of(path.stem, [pixels], [f"its picture {path}"], None)
         if self._masks:
-            self._annotate(sample, picture, path, pixels.shape[:2])
+            sample = with_maps(sample, self._maps(picture, path, pixels.shape[:2]))
         return self._framing(sample)
 
-    def _annotate(self, sample: Sample, picture: int, path: Path, shape: tuple[int, ...]) -> None:
+    def _maps(self, picture: int, path: Path, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         annotations = self._annotations
         stated = int(annotations.heights[picture]), int(annotations.widths[picture])
         if shape != stated:
             raise DataError(
                 f"picture {path} is {size_of(shape)}, but {annotations.path} says {size_of(stated)}"
             )
-        labels, kinds, covers = (np.zeros(shape, dtype=np.int32) for _ in range(3))
-        void = np.zeros(shape, dtype=bool)
-        for region in annotations.regions(picture):
-            if region.crowd and self._crowd != "object":
-                void |= region.inside
-                continue
-            covers += region.inside
-            taken = region.inside
-            if self._overlap == "first":
-                taken = taken & (labels == 0)
-            elif self._overlap == "highest_class":
-                taken = taken & (region.kind >= kinds)
-            labels[taken], kinds[taken] = region.number, region.kind
-        sample["labels"] = torch.from_numpy(labels)[None]
-        sample["class_labels"] = torch.from_numpy(kinds)[None]
-        sample["overlap"] = torch.from_numpy(covers > 1)[None]
-        if self._crowd == "void":
-            sample["void"] = torch.from_numpy(void & (covers == 0))[None]
+        maps = self._policy.paint(annotations.regions(picture), stated)
+        return {name: pixels[None] for name, pixels in maps.items()}
 
 
 def _picture_folder(root: Path, name: str) -> Path:

@@ -6,9 +6,7 @@ workers share. Here they lie in a few NumPy arrays, and a region becomes a mask 
 for.
 """
 
-import json
 from array import array
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from slot_data.annotation_json import AnnotationJson, number_of
+from slot_data.index_cache import cached_arrays
+from slot_data.region_policies import Region
 from slot_data.regions import fill, runs_of_polygon, runs_of_text
 from slot_data.sample import DataError
 
-
-@dataclass(frozen=True)
-class Region:
-    """One annotation. number: its place among those of its picture in the file, from 1, also
-    counting those that are marked to be ignored. kind: 1 for the category with the smallest id, and
-    so on. inside: bool [H W]."""
-
-    number: int
-    kind: int
-    crowd: bool
-    inside: np.ndarray
+KIND = "coco-1"  # of index: to be raised when the arrays change
+IMAGE = {"id": int, "file_name": str, "height": int, "width": int}
 
 
 @dataclass(frozen=True)
@@ -98,34 +90,16 @@ class CocoAnnotations:
 def read_annotations(path: Path) -> CocoAnnotations:
     """Raises DataError if the file is missing, is no JSON, lacks a key, or holds a region that is
     neither polygons nor run lengths."""
-    content = _json(path)
-    images = [_keys(path, f"image {n}", image) for n, image in enumerate(content["images"])]
-    known = {image["id"]: n for n, image in enumerate(images)}
-    if len(known) < len(images):
-        raise DataError(f"{path} lists two images of the same id")
-    kinds = {
-        category: n for n, category in enumerate(sorted(c["id"] for c in content["categories"]), 1)
-    }
-    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in content["annotations"]:
-        name = f"annotation {annotation.get('id')}"
-        if annotation.get("image_id") not in known:
-            raise DataError(
-                f"{name} of {path} belongs to image {annotation.get('image_id')}, which the file "
-                "does not list"
-            )
-        if annotation.get("category_id") not in kinds:
-            raise DataError(
-                f"{name} of {path} has category {annotation.get('category_id')}, which the file "
-                "does not list"
-            )
-        by_image[known[annotation["image_id"]]].append(annotation)
+    return CocoAnnotations(path=path, **cached_arrays(path, KIND, lambda: _arrays(path)))
 
-    ordered = [annotation for n in range(len(images)) for annotation in by_image[n]]
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The fields of `CocoAnnotations`, by their names."""
+    content = AnnotationJson(path, "images", IMAGE, "COCO's annotations of instances")
+    images, annotations = content.owners, content.annotations("image_id")
     values, outlines, first_outline = array("d"), array("q"), array("q", [0])
-    for annotation in ordered:
-        image = images[known[annotation["image_id"]]]
-        for outline in _outlines(path, annotation, image):
+    for place, annotation in annotations:
+        for outline in _outlines(path, annotation, images[place]):
             start = len(values)
             try:
                 values.extend(outline)
@@ -135,44 +109,21 @@ def read_annotations(path: Path) -> CocoAnnotations:
                 ) from None
             outlines.extend((start, len(values)))
         first_outline.append(len(outlines) // 2)
-    return CocoAnnotations(
-        path=path,
-        names=np.array([image["file_name"] for image in images], dtype=str),
-        heights=np.array([image["height"] for image in images], dtype=np.int64),
-        widths=np.array([image["width"] for image in images], dtype=np.int64),
-        first=np.cumsum([0, *(len(by_image[n]) for n in range(len(images)))]),
-        ids=np.array([a.get("id", -1) for a in ordered], dtype=np.int64),
-        kinds=np.array(
-            [kinds[annotation["category_id"]] for annotation in ordered], dtype=np.int16
-        ),
-        crowd=np.array([bool(a.get("iscrowd")) for a in ordered], dtype=bool),
-        ignored=np.array([bool(a.get("ignore")) for a in ordered], dtype=bool),
-        runs=np.array([isinstance(a["segmentation"], dict) for a in ordered], dtype=bool),
-        first_outline=np.array(first_outline),
-        outlines=np.array(outlines).reshape(-1, 2),
-        values=np.array(values),
-    )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: expected COCO's annotations of instances") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
-    for key in ("images", "annotations", "categories"):
-        entries = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DataError(f"{path} holds no list {key!r} of entries: expected COCO's annotations")
-    return content
-
-
-def _keys(path: Path, name: str, image: dict[str, Any]) -> dict[str, Any]:
-    for key in ("id", "file_name", "height", "width"):
-        if key not in image:
-            raise DataError(f"{name} of {path} has no {key!r}")
-    return image
+    ordered = [annotation for _, annotation in annotations]
+    return {
+        "names": np.array([image["file_name"] for image in images], dtype=str),
+        "heights": np.array([image["height"] for image in images], dtype=np.int64),
+        "widths": np.array([image["width"] for image in images], dtype=np.int64),
+        "first": np.searchsorted([n for n, _ in annotations], np.arange(len(images) + 1)),
+        "ids": np.array([number_of(a) for a in ordered], dtype=np.int64),
+        "kinds": np.array([content.kinds[a["category_id"]] for a in ordered], dtype=np.int16),
+        "crowd": np.array([bool(a.get("iscrowd")) for a in ordered], dtype=bool),
+        "ignored": np.array([bool(a.get("ignore")) for a in ordered], dtype=bool),
+        "runs": np.array([isinstance(a["segmentation"], dict) for a in ordered], dtype=bool),
+        "first_outline": np.array(first_outline),
+        "outlines": np.array(outlines).reshape(-1, 2),
+        "values": np.array(values),
+    }
 
 
 def _outlines(path: Path, annotation: dict[str, Any], image: dict[str, Any]) -> list[Any]:
@@ -180,7 +131,7 @@ def _outlines(path: Path, annotation: dict[str, Any], image: dict[str, Any]) -> 
     name = f"annotation {annotation.get('id')} of {path}"
     region = annotation.get("segmentation")
     if isinstance(region, dict) and {"size", "counts"} <= set(region):
-        if list(region["size"]) != [image["height"], image["width"]]:
+        if region["size"] != [image["height"], image["width"]]:
             raise DataError(
                 f"{name} is of size {region['size']}, but its image of "
                 f"{[image['height'], image['width']]} (height, width)"

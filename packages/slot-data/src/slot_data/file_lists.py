@@ -29,6 +29,14 @@ def names_in(folder: Path) -> set[str]:
         return {entry.name for entry in entries}
 
 
+def first_of(root: Path, places: Sequence[str], dataset: str) -> Path:
+    """The first of these places in `root` that is there. Raises DataError if there is none."""
+    for place in places:
+        if (root / place).exists():
+            return root / place
+    raise DataError(f"root {root} of {dataset} holds none of {', '.join(places)}")
+
+
 def require_files(folder: Path, names: Sequence[str], what: str) -> None:
     """Raises DataError, calling the files `what`, if one of them is not in the folder."""
     present = names_in(folder)

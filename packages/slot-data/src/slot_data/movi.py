@@ -17,15 +17,13 @@ number is not the same video in two layouts.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, Literal, Unpack, get_args
 
 from slot_data.clips import ClipChoice, Clips
-from slot_data.framing import Framing, FramingOptions
+from slot_data.framing import FramingOptions
 from slot_data.movi_folders import (
     NUMBERED,
     PER_OBJECT,
@@ -34,40 +32,14 @@ from slot_data.movi_folders import (
     video_folders,
 )
 from slot_data.movi_tfrecord import Flow, RecordVideo, Wanted, record_videos
-from slot_data.sample import DataError, Sample
+from slot_data.sample import DataError
+from slot_data.video_clips import VideoClips
 
 Layout = Literal["auto", "slotdiffusion", "spot", "steve", "tfrecord"]
 Resolution = Literal["128x128", "256x256"]
 SPLITS = ("train", "validation", "test")
 STEVE_BOUNDS = {"train": (0, 0.7), "validation": (0.7, 0.85), "test": (0.85, 1), "all": (0, 1)}
 NUM_FRAMES = 24  # of every published video: 2 seconds
-
-
-class VideoClips:
-    """Clips of videos: sample i is clip i when the videos' clips are lined up."""
-
-    default_framing: ClassVar[Framing] = Framing()
-
-    def __init__(
-        self,
-        videos: Sequence[VideoFolder] | Sequence[RecordVideo],
-        choice: ClipChoice,
-        framing: Framing,
-    ) -> None:
-        self._videos, self._choice, self._framing = videos, choice, framing
-        counts = (choice.count(str(video), video.length) for video in videos)
-        self._ends = list(accumulate(counts))
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index}: there are {len(self)}")
-        number = bisect_right(self._ends, index)
-        video = self._videos[number]
-        frames = self._choice.frames(index - (self._ends[number - 1] if number else 0))
-        return self._framing(video.read(f"{video.name}/{frames.start}", frames))
 
 
 class Movi(VideoClips):

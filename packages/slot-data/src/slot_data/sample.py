@@ -4,6 +4,8 @@ one frame, pixels are uint8 until `collate`, label 0 is the background."""
 from collections.abc import Mapping
 from typing import Any, NotRequired, Protocol, TypedDict, cast, runtime_checkable
 
+import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -62,6 +64,11 @@ def with_pixels(sample: Sample, video: Tensor, maps: Mapping[str, Tensor]) -> Sa
     """A copy of the sample with another video and other maps over it, each contiguous."""
     changed = {name: tensor.contiguous() for name, tensor in maps.items()}
     return cast(Sample, {**sample, "video": video.contiguous(), **changed})
+
+
+def with_maps(sample: Sample, maps: Mapping[str, np.ndarray]) -> Sample:
+    """A copy of the sample with these maps [T .. H W] over its video."""
+    return cast(Sample, {**sample, **{name: torch.from_numpy(maps[name]) for name in maps}})
 
 
 @runtime_checkable
