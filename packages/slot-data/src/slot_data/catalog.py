@@ -261,9 +261,9 @@ _CARDS = (
         name="youtube_vis",
         description=(
             "YouTube-VIS 2019 or 2021: videos with the outlines of objects of 40 kinds, in every "
-            "fifth frame. Truth is published for the training videos alone; the last 300 of them "
-            "are for validation, as in VideoSAUR. Pictures under ROOT/train/JPEGImages, "
-            "annotations in ROOT/train/instances.json or ROOT/train.json."
+            "fifth frame. Truth is published for the training videos alone, 2,238 and 2,985; the "
+            "last 300 of them are for validation, as in VideoSAUR. Frames are expected under "
+            "ROOT/train/JPEGImages, annotations in ROOT/train/instances.json or ROOT/train.json."
         ),
         splits={"train": None, "validation": HELD_OUT, "test": None, "all": None},
         image_size="mostly 1280x720, up to 36 frames; samples are 224x224",

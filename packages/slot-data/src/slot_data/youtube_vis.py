@@ -165,8 +165,6 @@ def _divided(numbers: range, held_out: int, split: str, file: Path) -> range:
 
 def _require_frames(folder: Path, videos: list[_Video], file: Path) -> None:
     for video in videos:
-        if not video.length:
-            raise DataError(f"video {video.number} of {file} has no frames")
         present = {f"{video.name}/{name}" for name in names_in(folder / video.name)}
         missing = [str(name) for name in video.files if name not in present]
         if missing:

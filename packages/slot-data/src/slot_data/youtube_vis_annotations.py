@@ -77,6 +77,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     videos = content.owners
     files: list[str] = []
     for number, video in enumerate(videos):
+        if not video["file_names"] or min(video["height"], video["width"]) < 1:
+            raise DataError(f"video {number} of {path} has no frames, or none of any size")
         if not all(isinstance(name, str) for name in video["file_names"]):
             raise DataError(f"video {number} of {path} has file_names that are not all texts")
         files += video["file_names"]
@@ -142,6 +144,6 @@ def _runs(region: object, height: int, width: int) -> list[int]:
 def _runs_of(inside: np.ndarray) -> list[int]:
     """Of a bool [H W]: down its columns, outside first."""
     pixels = inside.T.reshape(-1)
-    edges = np.flatnonzero(np.diff(pixels)) + 1
-    first = [0] if len(pixels) and pixels[0] else []
-    return np.diff(np.concatenate([first, edges, [len(pixels)]]), prepend=0).tolist()
+    edges = (np.flatnonzero(np.diff(pixels)) + 1).tolist()
+    first = [0] if pixels[0] else []
+    return np.diff([0, *first, *edges, len(pixels)]).tolist()
