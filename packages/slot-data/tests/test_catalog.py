@@ -67,7 +67,7 @@ def test_options_reach_the_dataset():
             "shapes",
             {"size": 64},
             "dataset 'shapes' has no option 'size'; it has num_samples, image_size, num_frames, "
-            "level, seed, min_objects, max_objects, speed",
+            "level, seed, min_objects, max_objects, speed, outcome_from",
         ),
         (
             "shapes",

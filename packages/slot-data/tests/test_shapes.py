@@ -14,6 +14,7 @@ import torch
 
 from slot_data import DataError, Shapes
 from slot_data.outlines import OUTLINES, outline
+from slot_data.raw_bits import SCENES, RawBits
 from slot_data.textures import TEXTURES, texture
 
 # SHA-256 over the first eight samples. A change here changes what every published number on
@@ -151,6 +152,37 @@ def test_speed_leaves_out_the_frames_between():
     assert torch.equal(fast["labels"], slow["labels"][::3])
 
 
+def test_half_of_the_questions_are_answered_with_yes():
+    dataset = Shapes("test", num_frames=8, max_objects=3, min_objects=2, outcome_from=3, speed=2)
+    outcomes = [dataset[index]["outcome"] for index in range(40)]
+    assert outcomes == [False, True] * 20
+    assert "outcome" not in Shapes()[0]
+
+
+def test_the_answer_is_what_the_masks_say():
+    """Where two touch, the front one hides a part of the other, which then shows fewer pixels."""
+    dataset = Shapes("test", num_frames=8, max_objects=3, min_objects=2, outcome_from=3, speed=2)
+    for index in range(40):
+        sample = dataset[index]
+        areas = (torch.nn.functional.one_hot(sample["labels"].long()).flatten(1, 2).sum(1))[3:, 1:]
+        whole = [int(thing.inside.sum()) for thing in things_of(dataset, index)]
+        hidden = (areas < torch.tensor(whole)).any()
+        assert bool(hidden) == sample["outcome"], sample["id"]
+
+
+def things_of(dataset, index):
+    """The objects of a sample, drawn once more."""
+    bits = RawBits(SCENES, dataset.seed, dataset._split_code + index)
+    return dataset._things(bits, index % 2 == 1)
+
+
+def test_a_question_that_has_one_answer_alone_is_told():
+    alone = Shapes(num_frames=2, min_objects=1, max_objects=1, outcome_from=0)
+    assert alone[0]["outcome"] is False
+    with pytest.raises(DataError, match=r"in 1000 scenes .* no objects touch from frame 0 to 1;"):
+        alone[1]
+
+
 def test_splits_and_seeds_share_no_picture():
     pictures = set()
     for split in ("train", "validation", "test"):
@@ -243,6 +275,7 @@ def test_clustering_colours_solves_plain_only(level, low, high):
         ({"seed": -1}, "seed of shapes is -1"),
         ({"max_objects": 9}, "max_objects of shapes is 9, not an integer from 1 to 8"),
         ({"speed": 0}, "speed of shapes is 0, not an integer from 1 to 100"),
+        ({"outcome_from": 1}, "outcome_from of shapes is 1, not an integer from 0 to 0"),
         ({"min_objects": 7}, "min_objects of shapes is 7, not an integer from 1 to 6"),
     ],
 )

@@ -46,6 +46,7 @@ QUILTS = (  # colours of one textured scene, from dark to light
 MAX_SAMPLES = 2**32
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 32, 1024
 TRIES = 20  # places tried for one object before the scene starts afresh
+MOST_SCENES = 1_000  # tried for one that has the answer it is to have
 FRACTION = 64  # positions and velocities count in 1/64 of a pixel
 
 
@@ -72,6 +73,9 @@ class Shapes:
     seed: another seed is another dataset.
     speed: how many steps of motion lie between two frames; the first frame does not depend on it.
         More of them hide more objects in a clip of the same length.
+    outcome_from: samples have an `outcome`: whether any two objects touch in this frame, counted
+        from 0, or in a later one. They do where both cover a pixel, be it hidden or not. Every
+        other sample's answer is yes; these are other samples than those without a question.
 
     Raises DataError for values outside these ranges.
     """
@@ -87,6 +91,7 @@ class Shapes:
         min_objects: int = 3,
         max_objects: int = 6,
         speed: int = 1,
+        outcome_from: int | None = None,
     ) -> None:
         if split not in SPLITS:
             raise DataError(f"split {split!r} of shapes is not one of {', '.join(SPLITS)}")
@@ -100,9 +105,12 @@ class Shapes:
         _check("max_objects", max_objects, 1, len(HUES))
         _check("min_objects", min_objects, 1, max_objects)
         _check("speed", speed, 1, 100)
+        if outcome_from is not None:
+            _check("outcome_from", outcome_from, 0, num_frames - 1)
         self.split, self.level, self.seed = split, level, seed
         self.num_samples, self.image_size, self.num_frames = num_samples, image_size, num_frames
         self.min_objects, self.max_objects, self.speed = min_objects, max_objects, speed
+        self.outcome_from = outcome_from
         self._split_code = list(SPLITS).index(split) * MAX_SAMPLES
 
     def __len__(self) -> int:
@@ -112,7 +120,8 @@ class Shapes:
         if not 0 <= index < self.num_samples:
             raise IndexError(f"sample {index} of shapes: there are {self.num_samples}")
         bits = RawBits(SCENES, self.seed, self._split_code + index)
-        things = _scene(bits, bits.between(self.min_objects, self.max_objects), self.image_size)
+        wanted = None if self.outcome_from is None else index % 2 == 1
+        things = self._things(bits, wanted)
         if self.level == "plain":
             colours, ground, paints = _plain(bits, things)
         else:
@@ -123,11 +132,31 @@ class Shapes:
         video = np.empty((self.num_frames, 3, *tones.shape[1:]), np.uint8)
         for channel in range(3):
             np.take(colours[channel], tones, out=video[:, channel], mode="clip")
-        return {
+        sample: Sample = {
             "video": torch.from_numpy(video),
             "labels": torch.from_numpy(tones >> 1),
             "id": f"{self.split}-{self.seed}-{index:06d}",
         }
+        if wanted is not None:
+            sample["outcome"] = wanted
+        return sample
+
+    def _things(self, bits: RawBits, wanted: bool | None) -> list[Thing]:
+        """The objects of a scene, whose answer is the wanted one if there is a question."""
+        for _ in range(MOST_SCENES):
+            count = bits.between(self.min_objects, self.max_objects)
+            things = _scene(bits, count, self.image_size)
+            if self.outcome_from is None:
+                return things
+            times = range(self.outcome_from * self.speed, self.num_frames * self.speed, self.speed)
+            if wanted == any(_touching(things, time, self.image_size) for time in times):
+                return things
+        rarely = "touch" if wanted else "do not touch"
+        raise DataError(
+            f"in {MOST_SCENES} scenes of shapes no objects {rarely} from frame "
+            f"{self.outcome_from} to {self.num_frames - 1}; change their number, num_frames or "
+            "speed"
+        )
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:
@@ -217,10 +246,29 @@ def _draw(
     tones[:] = ground
     for thing, paint in zip(things, paints, strict=True):
         extent = thing.inside.shape[0]
-        room = (tones.shape[0] - extent) * FRACTION
-        top = _bounce(thing.top + time * thing.down, room) // FRACTION
-        left = _bounce(thing.left + time * thing.right, room) // FRACTION
+        top, left = _corner(thing, time, tones.shape[0])
         np.copyto(tones[top : top + extent, left : left + extent], paint, where=thing.inside)
+
+
+def _touching(things: list[Thing], time: int, size: int) -> bool:
+    """Whether two objects cover one pixel at `time`."""
+    covered = np.zeros((size, size), bool)
+    for thing in things:
+        extent = thing.inside.shape[0]
+        top, left = _corner(thing, time, size)
+        under = covered[top : top + extent, left : left + extent]
+        if (under & thing.inside).any():
+            return True
+        under |= thing.inside
+    return False
+
+
+def _corner(thing: Thing, time: int, size: int) -> tuple[int, int]:
+    """The top left pixel of an object's stamp at `time`."""
+    room = (size - thing.inside.shape[0]) * FRACTION
+    top = _bounce(thing.top + time * thing.down, room) // FRACTION
+    left = _bounce(thing.left + time * thing.right, room) // FRACTION
+    return top, left
 
 
 def _bounce(place: int, room: int) -> int:
