@@ -3,6 +3,7 @@
 from slot_core.conditioned_slots import ConditionedSlots
 from slot_core.config import StrictConfig
 from slot_core.errors import CheckpointError, ConfigError, InputError
+from slot_core.fingerprint import fingerprint
 from slot_core.hub import HubModel
 from slot_core.model_card import ModelCard
 from slot_core.outputs import DecoderOutput, EncoderState, LossOutput, SlotOutput
@@ -43,5 +44,6 @@ __all__ = [
     "SlotOutput",
     "StrictConfig",
     "TransformerPredictor",
+    "fingerprint",
     "prediction_losses",
 ]

@@ -19,6 +19,7 @@ from slot_data.physion import Physion
 from slot_data.presets import PRESETS, Preset, preset_of
 from slot_data.sample import DataError, SampleDataset
 from slot_data.shapes import SPLITS, Shapes
+from slot_data.slots import Slots
 from slot_data.voc import Voc
 from slot_data.youtube_vis import HELD_OUT, YouTubeVis
 
@@ -362,6 +363,21 @@ _CARDS = (
             loader=kind,
         )
         for name, kind in (("movi_solid", MoviSolid), ("movi_tex", MoviTex))
+    ),
+    Card(
+        name="slots",
+        description=(
+            "What a model found in the videos of another dataset, as apps/extract_slots.py wrote "
+            "it, a folder for each split. Needs the extra slots."
+        ),
+        splits={"train": None, "validation": None, "test": None},
+        image_size="that of the dataset the slots are of",
+        objects="as in the dataset the slots are of",
+        num_slots=None,
+        preprocessing="that of the model that found them",
+        licence="that of the dataset the slots are of",
+        citation="that of the dataset the slots are of",
+        loader=Slots,
     ),
 )
 _BY_NAME = {card.name: card for card in _CARDS}

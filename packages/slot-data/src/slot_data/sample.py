@@ -34,6 +34,8 @@ class Sample(TypedDict):
     flow: float32 [T 2 H W]: how far what each pixel shows moves down and to the right, in pixels,
         from this frame of the video to the one next to it, on the side that was asked for.
     scenario: which part of the dataset the sample belongs to (Physion).
+    slots: float32 [T K D]: what a model found in each frame. A dataset of slots gives them, and
+        the video only when it is asked for it.
     outcome: what a question about the sample has for an answer (Physion: do the two touch?).
     """
 
@@ -45,6 +47,7 @@ class Sample(TypedDict):
     overlap: NotRequired[Tensor]
     depth: NotRequired[Tensor]
     flow: NotRequired[Tensor]
+    slots: NotRequired[Tensor]
     scenario: NotRequired[str]
     outcome: NotRequired[bool]
 
