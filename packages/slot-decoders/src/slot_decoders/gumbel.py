@@ -1,0 +1,50 @@
+"""Gumbel noise, and the softmax that it makes a differentiable draw of one class.
+
+``argmax(logits + noise)`` is a draw from ``softmax(logits)`` (Gumbel 1954); with a softmax of
+temperature t in place of the argmax, gradients pass (Jang et al. 2017, arXiv 1611.01144).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def gumbel_noise(
+    logits: Float[Tensor, ...], generator: torch.Generator | None = None
+) -> Float[Tensor, ...]:
+    """Noise in the shape of ``logits``, drawn on the generator's own device."""
+    exponential = torch.empty_like(
+        logits,
+        device=generator.device if generator else logits.device,
+        memory_format=torch.contiguous_format,
+    ).exponential_(generator=generator)
+    return gumbel_of(exponential.to(logits.device))
+
+
+def gumbel_of(exponential: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """Exponentially distributed noise as Gumbel noise; a draw of 0 stays finite."""
+    return -(exponential + torch.finfo(exponential.dtype).tiny).log()
+
+
+def gumbel_softmax(
+    logits: Float[Tensor, "batch classes *places"],
+    noise: Float[Tensor, "batch classes *places"],
+    temperature: float | Float[Tensor, ""],
+    *,
+    hard: bool = False,
+) -> Float[Tensor, "batch classes *places"]:
+    """A class drawn for every place, relaxed: weights that sum to 1 over ``classes``.
+
+    Args:
+        logits: up to a constant in each place, which the softmax removes.
+        noise: of ``gumbel_noise``.
+        temperature: towards 0 the weights are one-hot, towards infinity all equal.
+        hard: give the one-hot draw itself, with the gradients of the soft one.
+    """
+    soft = ((logits + noise) / temperature).softmax(dim=1)
+    if not hard:
+        return soft
+    drawn = torch.zeros_like(soft).scatter(1, soft.argmax(dim=1, keepdim=True), 1.0)
+    return drawn - soft.detach() + soft

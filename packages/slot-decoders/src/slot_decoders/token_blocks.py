@@ -1,0 +1,245 @@
+"""The layers of SLATE's transformer (Singh et al. 2021, arXiv 2110.11405, section 3.2): patches
+attend to the patches before them, then to the slots.
+
+The same layer runs in two ways that compute the same. ``forward`` takes all patches at once, as
+teacher forcing does. ``step`` takes one more patch and finds the keys and values of those before
+in a cache, so that the patches before are not computed again.
+
+As in SLATE's code, the first layer replaces what it adds to by its normalised self, attention has
+no biases, and slots are neither normalised nor told apart by position.
+
+One departure in the order of operations, none in the result. The logits of a patch x for a slot
+with the key k are (W_q x).k = x.(W_q^T k), and what it takes from the slot's value v passes W_o.
+So W_q and W_o are applied to the few slots, not to the many patches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from slot_core import InputError
+
+
+@dataclass(frozen=True)
+class SlotMemory:
+    """What the patches read of the slots in one layer.
+
+    Attributes:
+        keys: by which a patch finds the slots, for every head.
+        values: what it then adds to itself.
+    """
+
+    keys: Float[Tensor, "batch dim heads_slots"]
+    values: Float[Tensor, "batch heads_slots dim"]
+
+
+@dataclass(frozen=True)
+class LayerCache:
+    """What one layer keeps while it decodes; the steps fill ``patches`` in place.
+
+    Attributes:
+        projection: of a patch to its query, key and value.
+        patches: keys and values; what lies behind the present step is not looked at.
+        slots: the same in all steps.
+    """
+
+    projection: Float[Tensor, "three_dim dim"]
+    patches: Float[Tensor, "2 batch heads positions head_dim"]
+    slots: SlotMemory
+
+    def up_to(self, length: int) -> LayerCache:
+        """The same memory, as far as ``length`` positions."""
+        return replace(self, patches=self.patches[:, :, :, :length])
+
+
+class PatchAttention(nn.Module):
+    """Self-attention of several heads to the patches before, without biases.
+
+    Args:
+        dim: width of the patches.
+        num_heads: must divide ``dim``.
+        gain: of the output's first weights.
+
+    Raises:
+        InputError: if ``num_heads`` does not divide ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, gain: float) -> None:
+        super().__init__()
+        self.num_heads = _checked_heads(dim, num_heads)
+        self.to_query = linear(dim, dim, bias=False)
+        self.to_key = linear(dim, dim, bias=False)
+        self.to_value = linear(dim, dim, bias=False)
+        self.output = linear(dim, dim, bias=False, gain=gain)
+
+    def forward(
+        self, patches: Float[Tensor, "batch positions dim"], *, dropout: float
+    ) -> Float[Tensor, "batch positions dim"]:
+        """What each patch finds in itself and those before; ``dropout`` is of the attention."""
+        query, key, value = self._split(patches, self.projection())
+        found = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        return self.output(found.transpose(1, 2).flatten(2))
+
+    def step(
+        self,
+        patch: Float[Tensor, "batch 1 dim"],
+        cache: LayerCache,
+        position: Int[Tensor, " 1"],
+        mask: Float[Tensor, "1 positions"],
+    ) -> Float[Tensor, "batch 1 dim"]:
+        """What one more patch finds; its key and value are written into ``cache``."""
+        made = self._split(patch, cache.projection)
+        cache.patches.index_copy_(3, position, made[1:])
+        key, value = cache.patches
+        found = F.scaled_dot_product_attention(made[0], key, value, attn_mask=mask)
+        return self.output(found.transpose(1, 2).flatten(2))
+
+    def projection(self) -> Float[Tensor, "three_dim dim"]:
+        """To query, key and value at once."""
+        return torch.cat([self.to_query.weight, self.to_key.weight, self.to_value.weight])
+
+    def _split(
+        self, patches: Float[Tensor, "batch positions dim"], projection: Float[Tensor, "out dim"]
+    ) -> Float[Tensor, "3 batch heads positions head_dim"]:
+        made = F.linear(patches, projection).unflatten(-1, (3, self.num_heads, -1))
+        return made.permute(2, 0, 3, 1, 4)
+
+
+class SlotReading(nn.Module):
+    """Cross-attention of several heads to the slots, without biases.
+
+    Args:
+        dim: width of patches and slots.
+        num_heads: must divide ``dim``.
+        gain: of the output's first weights.
+
+    Raises:
+        InputError: if ``num_heads`` does not divide ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, gain: float) -> None:
+        super().__init__()
+        self.num_heads = _checked_heads(dim, num_heads)
+        self.to_query = linear(dim, dim, bias=False)
+        self.to_key = linear(dim, dim, bias=False)
+        self.to_value = linear(dim, dim, bias=False)
+        self.output = linear(dim, dim, bias=False, gain=gain)
+
+    def forward(
+        self,
+        patches: Float[Tensor, "batch positions dim"],
+        memory: SlotMemory,
+        *,
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "batch positions dim"]:
+        """What each patch takes from the slots; ``dropout`` is of the attention."""
+        logits = torch.bmm(patches, memory.keys).unflatten(-1, (self.num_heads, -1))
+        precision = torch.promote_types(logits.dtype, torch.float32)
+        weights = logits.to(precision).softmax(dim=-1).flatten(2)
+        weights = F.dropout(weights, dropout) if dropout else weights
+        return torch.bmm(weights.to(memory.values.dtype), memory.values)
+
+    def memory(self, slots: Float[Tensor, "batch slots dim"]) -> SlotMemory:
+        """What the patches read of ``slots``."""
+        queries = self.to_query.weight.unflatten(0, (self.num_heads, -1))
+        outputs = self.output.weight.unflatten(1, (self.num_heads, -1))
+        keys = self.to_key(slots).unflatten(-1, (self.num_heads, -1))
+        values = self.to_value(slots).unflatten(-1, (self.num_heads, -1))
+        keys = torch.einsum("bshe,hed->bdhs", keys * keys.shape[-1] ** -0.5, queries)
+        values = torch.einsum("bshe,dhe->bhsd", values, outputs)
+        return SlotMemory(keys.flatten(2), values.flatten(1, 2))
+
+
+class TokenBlock(nn.Module):
+    """One layer: patches before, slots, and a residual MLP of four times the width.
+
+    Args:
+        dim: width of patches and slots.
+        num_heads: of both attentions.
+        dropout: of the attention and of what each part adds, while training.
+        gain: of the first weights of the layers that end a residual branch.
+        first: add to the normalised patches instead of to the patches themselves.
+
+    Raises:
+        InputError: if ``num_heads`` does not divide ``dim``.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, *, dropout: float, gain: float, first: bool
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.first = first
+        self.norm_patches = nn.LayerNorm(dim)
+        self.patch_attention = PatchAttention(dim, num_heads, gain=gain)
+        self.norm_queries = nn.LayerNorm(dim)
+        self.slot_reading = SlotReading(dim, num_heads, gain=gain)
+        self.norm_mlp = nn.LayerNorm(dim)
+        hidden = linear(dim, 4 * dim, bias=True)
+        nn.init.kaiming_uniform_(hidden.weight, nonlinearity="relu")
+        self.mlp = nn.Sequential(hidden, nn.ReLU(), linear(4 * dim, dim, bias=True, gain=gain))
+
+    def forward(
+        self, patches: Float[Tensor, "batch positions dim"], slots: Float[Tensor, "batch slots dim"]
+    ) -> Float[Tensor, "batch positions dim"]:
+        """All patches at once, each seeing those before it."""
+        rate = self.dropout if self.training else 0.0
+        normed = self.norm_patches(patches)
+        patches = normed if self.first else patches
+        patches = patches + F.dropout(self.patch_attention(normed, dropout=rate), rate)
+        memory = self.slot_reading.memory(slots)
+        read = self.slot_reading(self.norm_queries(patches), memory, dropout=rate)
+        patches = patches + F.dropout(read, rate)
+        return patches + F.dropout(self.mlp(self.norm_mlp(patches)), rate)
+
+    def step(
+        self,
+        patch: Float[Tensor, "batch 1 dim"],
+        cache: LayerCache,
+        position: Int[Tensor, " 1"],
+        mask: Float[Tensor, "1 positions"],
+    ) -> Float[Tensor, "batch 1 dim"]:
+        """One more patch, without dropout.
+
+        Args:
+            patch: at ``position``.
+            cache: filled up to ``position``; this patch is written into it.
+            position: of the patch in the order of painting.
+            mask: minus infinity at the positions behind this one, 0 elsewhere.
+        """
+        normed = self.norm_patches(patch)
+        patch = normed if self.first else patch
+        patch = patch + self.patch_attention.step(normed, cache, position, mask)
+        patch = patch + self.slot_reading(self.norm_queries(patch), cache.slots)
+        return patch + self.mlp(self.norm_mlp(patch))
+
+    def empty_cache(
+        self, slots: Float[Tensor, "batch slots dim"], num_positions: int
+    ) -> LayerCache:
+        """The cache before the first step."""
+        batch, _, dim = slots.shape
+        heads = self.patch_attention.num_heads
+        # Zeros: what a step may not see yet still takes part in the product, with weight 0.
+        patches = slots.new_zeros(2, batch, heads, num_positions, dim // heads)
+        memory = self.slot_reading.memory(slots)
+        return LayerCache(self.patch_attention.projection(), patches, memory)
+
+
+def linear(before: int, after: int, *, bias: bool, gain: float = 1.0) -> nn.Linear:
+    """A layer with the first weights of SLATE's code."""
+    layer = nn.Linear(before, after, bias=bias)
+    nn.init.xavier_uniform_(layer.weight, gain)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _checked_heads(dim: int, num_heads: int) -> int:
+    if dim % num_heads:
+        raise InputError(f"a transformer of width {dim} cannot be split among {num_heads} heads")
+    return num_heads

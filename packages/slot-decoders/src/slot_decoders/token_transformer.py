@@ -1,0 +1,305 @@
+"""The autoregressive decoder over tokens (SLATE, Singh et al. 2021, arXiv 2110.11405, section
+3.2; of every frame of a video in STEVE, Singh et al. 2022, arXiv 2205.14065).
+
+A frozen tokenizer turns a picture into tokens; a transformer predicts each from those before it
+and from the slots. The loss is the cross-entropy of all tokens. A picture is decoded token by
+token, with the keys and values of earlier ones kept in a cache: 1,024 short steps instead of
+1,024 passes over a growing prefix.
+
+Optional are the nine orders of painting of SPOT (arXiv 2312.00648, see ``token_orders.py``), each
+with a beginning of its own. Here a patch is also told its place, which SPOT's features know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from slot_core import ConfigError, DecoderOutput, InputError, LossOutput
+from slot_core.protocols import MaskSource
+from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
+from slot_decoders.token_blocks import LayerCache, TokenBlock, linear
+from slot_decoders.token_orders import patch_orders
+
+# Positions by which the part of the cache that a step looks at grows: few, as all of it is read in
+# every step; not one, as a compiled step is made for one length.
+CACHE_BLOCK = 64
+
+# Of the mixtures of codes that the optional picture loss paints, as in SlotDiffusion's code.
+MIXTURE_TEMPERATURE = 0.1
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """What decoding keeps from step to step.
+
+    Attributes:
+        layers: keys and values.
+        order: the places in the order of painting.
+        begin: the token that stands before the first.
+    """
+
+    layers: tuple[LayerCache, ...]
+    order: Int[Tensor, " positions"]
+    begin: Int[Tensor, " batch"]
+
+    def up_to(self, length: int) -> TokenCache:
+        """The same memory, as far as ``length`` positions."""
+        return replace(self, layers=tuple(layer.up_to(length) for layer in self.layers))
+
+
+class TransformerDecoder(nn.Module):
+    """Predicts a frozen tokenizer's tokens from the slots and the tokens before.
+
+    Args:
+        tokenizer: frames to tokens and back; has ``vocab_size`` and ``stride``. It is frozen and
+            always in eval mode.
+        slot_dim: width of the slots.
+        image_size: height and width of the frames.
+        model_dim: width of the transformer; None for that of the slots.
+        num_layers: of the transformer.
+        num_heads: of its attention.
+        dropout: while training.
+        permuted_orders: train each frame on one of nine orders of painting, drawn at random;
+            otherwise, and always outside of training, rows from the top left.
+        reconstruction_weight: of a further loss, the mean squared error of the frames that the
+            predicted tokens, softly drawn, would give; 0 for none.
+
+    Raises:
+        ConfigError: if the tokenizer's patches do not fill ``image_size``.
+        InputError: if ``num_heads`` does not divide the width.
+    """
+
+    default_mask_source: MaskSource = "encoder"
+
+    order_table: Tensor
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        slot_dim: int,
+        image_size: tuple[int, int],
+        *,
+        model_dim: int | None = None,
+        num_layers: int = 8,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        permuted_orders: bool = False,
+        reconstruction_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        stride = tokenizer.stride
+        if image_size[0] % stride or image_size[1] % stride:
+            raise ConfigError(
+                f"the decoder paints {image_size[0]}x{image_size[1]} pixels, expected multiples "
+                f"of its tokenizer's stride, {stride}"
+            )
+        self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.grid_size = (image_size[0] // stride, image_size[1] // stride)
+        self.num_positions = self.grid_size[0] * self.grid_size[1]
+        self.dropout = dropout
+        self.permuted_orders = permuted_orders
+        self.reconstruction_weight = reconstruction_weight
+        table = patch_orders(*self.grid_size)
+        table = table if permuted_orders else table[:1]
+        # Not persistent: it follows from the size.
+        self.register_buffer("order_table", table, persistent=False)
+        dim = slot_dim if model_dim is None else model_dim
+        self.slot_projection = nn.Linear(slot_dim, dim)
+        # Behind the tokens stands one beginning for each order.
+        self.token_embedding = nn.Embedding(tokenizer.vocab_size + len(table), dim)
+        self.position_embedding = nn.Parameter(torch.empty(self.num_positions, dim))
+        nn.init.trunc_normal_(self.position_embedding)
+        gain = (3 * num_layers) ** -0.5
+        self.blocks = nn.ModuleList(
+            TokenBlock(dim, num_heads, dropout=dropout, gain=gain, first=layer == 0)
+            for layer in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.head = linear(dim, tokenizer.vocab_size, bias=False)
+
+    def train(self, mode: bool = True) -> TransformerDecoder:
+        """The usual mode, but for the tokenizer, which stays in eval."""
+        super().train(mode)
+        self.tokenizer.eval()
+        return self
+
+    def forward(
+        self,
+        slots: Float[Tensor, "batch time slots dim"],
+        target: Float[Tensor, "batch time channels height width"],
+    ) -> LossOutput:
+        """The cross-entropy of the tokens of ``target``, a normalised video, from all before."""
+        frames = target.flatten(0, 1)
+        tokens = self.tokenizer.encode(frames).flatten(1)
+        order = self._draw_orders(len(tokens))
+        logits = self.logits(slots.flatten(0, 1), tokens, order)
+        wanted = tokens.gather(1, self.order_table[order])
+        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+        total, parts = loss, {"cross_entropy": loss}
+        if self.reconstruction_weight:
+            parts["reconstruction"] = self._painting_loss(logits, order, frames)
+            total = loss + self.reconstruction_weight * parts["reconstruction"]
+        return LossOutput(total=total, parts=parts)
+
+    def logits(
+        self,
+        slots: Float[Tensor, "batch slots dim"],
+        tokens: Int[Tensor, "batch positions"],
+        order: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch positions vocab"]:
+        """Of every token, given the true ones before it, in single precision at least.
+
+        Args:
+            slots: of one frame each.
+            tokens: of the frame along its rows.
+            order: number of the order of painting in which the logits come; None for the first,
+                along the rows.
+        """
+        if order is None:
+            order = tokens.new_zeros(len(tokens))
+        places = self.order_table[order]
+        begin = (self.tokenizer.vocab_size + order)[:, None]
+        before = torch.cat([begin, tokens.gather(1, places)[:, :-1]], dim=1)
+        patches = self.token_embedding(before) + self.position_embedding[places]
+        patches = F.dropout(patches, self.dropout, self.training)
+        slots = self.slot_projection(slots)
+        for block in self.blocks:
+            patches = block(patches, slots)
+        return _precise(self.head(self.norm(patches)))
+
+    @torch.no_grad()
+    def decode(
+        self,
+        slots: Float[Tensor, "batch time slots dim"],
+        generator: torch.Generator | None = None,
+    ) -> DecoderOutput:
+        """The frames of the most likely tokens; nothing is random, ``generator`` is unused."""
+        tokens = self.generate(slots.flatten(0, 1))
+        frames = self.tokenizer.decode(tokens.unflatten(1, self.grid_size))
+        return DecoderOutput(frames.unflatten(0, slots.shape[:2]))
+
+    @torch.no_grad()
+    def generate(
+        self,
+        slots: Float[Tensor, "batch slots dim"],
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        order: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Int[Tensor, "batch positions"]:
+        """Tokens along the rows, each given those that were generated before it.
+
+        Args:
+            slots: of one frame each.
+            temperature: draw the tokens, from logits divided by this; None for the most likely.
+            top_k: draw among so many of the most likely; None for all.
+            order: number of the order of painting.
+            generator: draws the tokens.
+
+        Raises:
+            InputError: if ``temperature`` or ``top_k`` is no positive number, ``top_k`` comes
+                without ``temperature``, or there is no such order.
+        """
+        self._check_choice(temperature, top_k, order)
+        cache = self.empty_cache(slots, order)
+        token, tokens = cache.begin, []
+        for block in torch.arange(self.num_positions, device=slots.device).split(CACHE_BLOCK):
+            reached = cache.up_to(len(tokens) + len(block))
+            for position in block.split(1):
+                logits = self.step(token, position, reached)
+                token = choose_token(logits, temperature, top_k, generator)
+                tokens.append(token)
+        return torch.stack(tokens, dim=1)[:, cache.order.argsort()]
+
+    def empty_cache(self, slots: Float[Tensor, "batch slots dim"], order: int = 0) -> TokenCache:
+        """What ``step`` needs before the first token."""
+        projected = self.slot_projection(slots)
+        layers = []
+        for block in self.blocks:
+            assert isinstance(block, TokenBlock)
+            layers.append(block.empty_cache(projected, self.num_positions))
+        begin = torch.full((len(slots),), self.tokenizer.vocab_size + order, device=slots.device)
+        return TokenCache(tuple(layers), self.order_table[order], begin)
+
+    def step(
+        self,
+        token: Int[Tensor, " batch"],
+        position: Int[Tensor, " 1"],
+        cache: TokenCache,
+    ) -> Float[Tensor, "batch vocab"]:
+        """Logits of the token at ``position`` in the order of painting, without dropout.
+
+        Shapes depend on the length of the cache alone, so that the step can be compiled:
+        ``decoder.step = torch.compile(decoder.step)``.
+
+        Args:
+            token: the one before; ``cache.begin`` at position 0.
+            position: 0, 1, 2 and so on.
+            cache: of ``empty_cache``, as far as ``position`` or further; it is written into.
+        """
+        place = cache.order[position]
+        patch = self.token_embedding(token) + self.position_embedding[place]
+        patch = patch[:, None]
+        behind = torch.arange(cache.layers[0].patches.shape[3], device=token.device) > position
+        mask = torch.zeros_like(behind, dtype=patch.dtype).masked_fill(behind, -torch.inf)[None]
+        for block, layer in zip(self.blocks, cache.layers, strict=True):
+            assert isinstance(block, TokenBlock)
+            patch = block.step(patch, layer, position, mask)
+        return _precise(self.head(self.norm(patch[:, 0])))
+
+    def _draw_orders(self, count: int) -> Int[Tensor, " batch"]:
+        device = self.order_table.device
+        number = len(self.order_table) if self.training else 1
+        return torch.randint(number, (count,), device=device)
+
+    def _painting_loss(
+        self,
+        logits: Float[Tensor, "batch positions vocab"],
+        order: Int[Tensor, " batch"],
+        frames: Float[Tensor, "batch channels height width"],
+    ) -> Float[Tensor, ""]:
+        """The squared error of the frames that a soft draw from the logits gives."""
+        back = self.order_table[order].argsort(dim=1)[:, :, None].expand_as(logits)
+        in_rows = logits.gather(1, back).transpose(1, 2).unflatten(2, self.grid_size).contiguous()
+        drawn = gumbel_softmax(in_rows, gumbel_noise(in_rows), MIXTURE_TEMPERATURE)
+        painted = self.tokenizer.decode_mixture(drawn)
+        return F.mse_loss(painted.to(logits.dtype), frames.to(logits.dtype))
+
+    def _check_choice(self, temperature: float | None, top_k: int | None, order: int) -> None:
+        if temperature is not None and not temperature > 0:
+            raise InputError(f"temperature is {temperature}, expected a positive number or None")
+        if top_k is not None and (temperature is None or top_k < 1):
+            raise InputError(
+                f"top_k is {top_k}, expected a positive number, together with a temperature"
+            )
+        if not 0 <= order < len(self.order_table):
+            raise InputError(
+                f"order is {order}; this decoder was trained on {len(self.order_table)}, "
+                f"counted from 0"
+            )
+
+
+def choose_token(
+    logits: Float[Tensor, "batch vocab"],
+    temperature: float | None = None,
+    top_k: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, " batch"]:
+    """The most likely token, or one drawn from the ``top_k`` most likely at ``temperature``."""
+    if temperature is None:
+        return logits.argmax(dim=-1)
+    if top_k is not None and top_k < logits.shape[-1]:
+        least = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return (logits / temperature + gumbel_noise(logits, generator)).argmax(dim=-1)
+
+
+def _precise(logits: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,5 @@
+"""Tokenizers: pictures as few codes, and back. Each is trained first and frozen in a decoder."""
+
+from slot_decoders.tokenizers.dvae import DVAE
+
+__all__ = ["DVAE"]
