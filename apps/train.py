@@ -33,7 +33,7 @@ from slot_core import ConfigError, InputError, ModelCard
 from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_name
 from slot_data.augmentations import augmentations_by_name
 from slot_decoders.models import build_model
-from slot_eval import Results, protocols
+from slot_eval import Results
 from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin
 from support.checkpoints import RunFolder, read_state, restore_model
@@ -81,8 +81,6 @@ def main(
     train_set = _load(options, splits.train, training=True)
     validation_set = _load(options, splits.validation)
     test_set = _load(options, splits.test) if splits.test else None
-
-    validation = Results(protocols.get(options.validation.protocol))  # the newest scores
 
     # ------------------------------------------------------------------ model and optimizer
     torch.manual_seed(options.train.seed)
@@ -158,6 +156,7 @@ def main(
         initial=start, total=options.train.num_steps, disable=not is_main, unit="step", ncols=100
     )
     throughput = Throughput()
+    validation = None  # the newest scores
     for step in range(start, options.train.num_steps):
         trained.train()
         _seed_step(options.train.seed, step, accelerator.process_index)
@@ -316,18 +315,17 @@ def _digest(ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
-def _card(options: RunOptions, validation: Results, step: int) -> ModelCard:
+def _card(options: RunOptions, validation: Results | None, step: int) -> ModelCard:
     data = {**options.data.dataset_options(training=True), "split": options.data.splits.train}
     where = f"{options.data.name} {options.data.splits.validation}"
+    metrics: dict[str, float] = {"steps": step}
+    if validation is not None and len(validation):
+        for name, value in validation.summary().items():
+            told = f"{name} on {where} ({validation.protocol.id}, {value['n']} samples)"
+            metrics[told] = value["mean"]
     return ModelCard(
         data=f"{options.data.name}: " + ", ".join(f"{key}={value}" for key, value in data.items()),
-        metrics={"steps": step}
-        | {
-            f"{name} on {where} ({options.validation.protocol}, {value['n']} samples)": value[
-                "mean"
-            ]
-            for name, value in (validation.summary() if len(validation) else {}).items()
-        },
+        metrics=metrics,
         command=shlex.join(["accelerate", "launch", *sys.argv]),
     )
 

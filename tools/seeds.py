@@ -2,6 +2,8 @@
 
     uv run python tools/seeds.py --seeds 5
     uv run python tools/seeds.py slot_attention/shapes --seeds 3 --metric miou --success 0.8
+    uv run python tools/seeds.py savi/shapes --seeds 3 --set 'start.fresh=[encoder.predictor]' \
+        --set start.weights=runs/seeds/slot_attention-shapes/seed-{seed}
 
 Prints each seed's score on the test split with the CPU time of its whole run, then the mean, its
 standard error, the minimum and the success rate. Writes the same to OUT/seeds.json. A seed whose
@@ -35,7 +37,9 @@ def main(
     metric: Annotated[str, typer.Option(help="of the test split's result")] = "fg_ari",
     success: Annotated[float, typer.Option(help="the score from which a run counts")] = 0.9,
     out: Annotated[Path | None, typer.Option(help="runs/seeds/RECIPE if left out")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="as for apps/train.py")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="as for apps/train.py; {seed} is the seed")
+    ] = None,
 ) -> None:
     """Train a recipe with several seeds; mean, standard error, minimum and success rate."""
     out = out or Path("runs", "seeds", recipe.replace("/", "-"))
@@ -65,7 +69,8 @@ def train(recipe: str, seed: int, out: Path, metric: str, changes: list[str]) ->
     done = out / "seed.json"
     if done.exists():
         return json.loads(done.read_text(encoding="utf-8"))
-    settings = [word for change in [f"train.seed={seed}", *changes] for word in ("--set", change)]
+    told = [change.replace("{seed}", str(seed)) for change in changes]
+    settings = [word for change in [f"train.seed={seed}", *told] for word in ("--set", change)]
     command = [sys.executable, "-m", "accelerate.commands.launch", str(APPS / "train.py"), recipe]
     before = child_seconds()
     ended = subprocess.run([*command, "--out", str(out), "--resume", *settings])

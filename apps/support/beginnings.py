@@ -1,31 +1,49 @@
-"""What a new run begins with instead of random weights: another checkpoint's, or a backbone's.
+"""What a new run begins with instead of random weights: those of other checkpoints.
 
 These are options of a run, not of its model: the run's checkpoints hold all their weights.
 """
 
 from __future__ import annotations
 
-from slot_core import ConfigError
+from typing import Any
+
+from slot_core import ConfigError, HubModel
 from slot_core.backbones import ViT
 from slot_core.backbones.pretrained import load_pretrained
-from slot_decoders.models import SlotAutoencoder, start_from
+from slot_decoders.models import start_from, start_tokenizer
 from support.options import StartOptions
 
 
-def begin(model: SlotAutoencoder, options: StartOptions) -> None:
+def begin(model: HubModel, options: StartOptions) -> None:
     """Load into ``model`` what ``options`` name; nothing unless told.
 
     Raises:
-        ConfigError: if ``fresh`` is given without ``weights``, the backbone is no ViT, or it is
-            a frozen one and nothing tells its weights.
+        ConfigError: if ``fresh`` is given without ``weights``, the backbone is no ViT, or nothing
+            tells the weights of a part that training would leave as they are: a tokenizer, or a
+            frozen backbone.
         CheckpointError: if weights cannot be found or read, or are those of another network.
-        InputError: if the model has no part of a name in ``fresh``.
+        InputError: if the model has no part of a name in ``fresh``, or no tokenizer.
     """
     if options.fresh and options.weights is None:
         raise ConfigError("start.fresh names parts that begin anew, but start.weights is not set")
     if options.weights is not None:
         start_from(model, options.weights, options.fresh)
-    backbone = model.encoder.backbone
+    _begin_tokenizer(model, options)
+    _begin_backbone(model, options)
+
+
+def _begin_tokenizer(model: Any, options: StartOptions) -> None:
+    if options.tokenizer is not None:
+        start_tokenizer(model, options.tokenizer)
+    elif options.weights is None and _part(model, "decoder", "tokenizer") is not None:
+        raise ConfigError(
+            "the decoder's tokenizer would keep its random weights; train one first and set "
+            "start.tokenizer to its run, folder or repository"
+        )
+
+
+def _begin_backbone(model: Any, options: StartOptions) -> None:
+    backbone = _part(model, "encoder", "backbone")
     if options.backbone is not None:
         if not isinstance(backbone, ViT):
             raise ConfigError(
@@ -38,3 +56,10 @@ def begin(model: SlotAutoencoder, options: StartOptions) -> None:
             "the frozen backbone would keep its random weights; set start.backbone to a folder or "
             "repository of pre-trained ones, such as facebook/dino-vits8"
         )
+
+
+def _part(model: Any, *names: str) -> Any:
+    """A part of the model by its path; None where there is none."""
+    for name in names:
+        model = getattr(model, name, None)
+    return model

@@ -16,7 +16,7 @@ import yaml
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from slot_core import ConfigError, StrictConfig
-from slot_decoders.models import ModelConfig, presets
+from slot_decoders.models import presets
 
 
 class Yaml(yaml.SafeLoader):
@@ -67,6 +67,7 @@ class StartOptions(StrictConfig):
 
     weights: str | None = None  # folder, or repository on the Hub, of a model of ours
     fresh: tuple[str, ...] = ()  # parts that begin anew, such as encoder.predictor
+    tokenizer: str | None = None  # folder, run, or repository on the Hub, of a first stage
     backbone: str | None = None  # folder, or repository on the Hub, of a pre-trained ViT
 
 
@@ -124,7 +125,7 @@ class RunOptions(StrictConfig):
     """Everything that decides a run. Two runs with equal options see equal samples."""
 
     recipe: str
-    model: ModelConfig
+    model: Any  # a ModelConfig; of which model, its preset says
     data: DataOptions = DataOptions()
     start: StartOptions = StartOptions()
     train: TrainOptions = TrainOptions()

@@ -137,6 +137,20 @@ def comparison(
     return sheet(columns)
 
 
+def repainted(
+    video: Float[Tensor, "batch time 3 height width"],
+    reconstruction: Float[Tensor, "batch time 3 height width"],
+) -> Image.Image:
+    """One row per sample: picture and reconstruction; of a clip three frames, a row each."""
+    pairs = zip(pixels(video), pixels(reconstruction), strict=True)
+    columns: dict[str, list[np.ndarray]] = {"picture": [], "reconstruction": []}
+    for clip, again in pairs:
+        for time in moments(len(clip)):
+            columns["picture"].append(clip[time])
+            columns["reconstruction"].append(again[time])
+    return sheet(columns)
+
+
 def tiles(
     picture: Picture,
     found: Labels,

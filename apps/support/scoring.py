@@ -1,4 +1,8 @@
-"""Scoring a model on held-out samples on all processes at once, and drawing what it found."""
+"""Scoring a model on held-out samples on all processes at once, and drawing what it found.
+
+A model that finds objects is scored on them, under the protocol that the run names; one that only
+paints, such as a tokenizer, on its reconstructions.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,12 @@ from slot_data import collate
 from slot_decoders.models import SlotAutoencoder
 from slot_eval import Results, protocols
 from support.inputs import conditioning_of
-from support.pictures import comparison
+from support.pictures import comparison, repainted
 
 
 def score(
     accelerator: Accelerator,
-    model: SlotAutoencoder,
+    model: Any,
     dataset: Any,
     *,
     protocol: str,
@@ -31,18 +35,23 @@ def score(
     """Score the first ``num_samples`` of ``dataset``; each process takes every n-th batch.
 
     Rows are gathered by sample id, so any number of processes gives the same result. It is empty
-    where the samples have no labels.
+    where objects are to be found and the samples have no labels.
     """
-    results = Results(protocols.get(protocol))
+    finds = isinstance(model, SlotAutoencoder)
+    results: Any = Results(protocols.get(protocol) if finds else protocols.RECONSTRUCTION)
     count = min(num_samples, len(dataset))
     for indices in _batches(
         count, batch_size, accelerator.process_index, accelerator.num_processes
     ):
         batch = collate([dataset[index] for index in indices])
+        video = batch["video"].to(accelerator.device)
+        if not finds:
+            painted = model.reconstruct(video).float().cpu()
+            results.update(batch["id"], painted, batch["video"])
+            continue
         if "labels" not in batch:
             break  # and still meet the other processes below
         labels = batch["labels"]
-        video = batch["video"].to(accelerator.device)
         masks = model.segment(video, conditioning_of(model, batch)).float().cpu()
         found = results.protocol.labels(masks, *labels.shape[-2:])
         results.update(batch["id"], found, labels)
@@ -57,10 +66,8 @@ def means(results: Results) -> dict[str, float]:
     return {name: float(entry["mean"]) for name, entry in results.summary().items()}
 
 
-def draw(
-    model: SlotAutoencoder, dataset: Any, path: Path, *, num_pictures: int, device: torch.device
-) -> None:
-    """Draw samples, truth, found masks and reconstructions.
+def draw(model: Any, dataset: Any, path: Path, *, num_pictures: int, device: torch.device) -> None:
+    """Draw samples and reconstructions; of a model that finds objects also truth and masks.
 
     A picture is never worth a training run: whatever goes wrong is told and passed over.
     """
@@ -68,14 +75,17 @@ def draw(
         samples = [dataset[index] for index in range(min(num_pictures, len(dataset)))]
         batch = collate(samples)
         video = batch["video"].to(device)
-        told = conditioning_of(model, batch)
-        sheet = comparison(
-            batch["video"],
-            batch.get("labels"),
-            model.segment(video, told).float().cpu(),
-            model.reconstruct(video, told).float().cpu(),
-        )
-        sheet.save(path)
+        if isinstance(model, SlotAutoencoder):
+            told = conditioning_of(model, batch)
+            drawn = comparison(
+                batch["video"],
+                batch.get("labels"),
+                model.segment(video, told).float().cpu(),
+                model.reconstruct(video, told).float().cpu(),
+            )
+        else:
+            drawn = repainted(batch["video"], model.reconstruct(video).float().cpu())
+        drawn.save(path)
     except Exception:
         print(f"could not draw {path.name}; training goes on:", file=sys.stderr)
         traceback.print_exc()

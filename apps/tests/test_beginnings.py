@@ -52,6 +52,7 @@ def test_parts_that_begin_anew_must_be_named(tmp_path, tiny, capsys):
         ({"start.fresh": ["encoder.predictor"]}, "start.weights is not set"),
         ({"start.backbone": "facebook/dino-vits8"}, "model.encoder.backbone.type=vit"),
         ({"start.weights": "no/such/folder"}, "no/such/folder"),
+        ({"start.tokenizer": "no/such/folder"}, "has no tokenizer"),
         ({"model.encoder.backbone": VIT}, "start.backbone"),
     ],
 )

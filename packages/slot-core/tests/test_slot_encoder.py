@@ -49,10 +49,11 @@ def video() -> Tensor:
     return torch.rand(2, 5, 3, 8, 12, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.fixture(params=["carried over", "predicted"])
+@pytest.fixture(params=["carried over", "predicted", "predicted, with inertia"])
 def encoder(request: pytest.FixtureRequest) -> SlotEncoder:
-    predictor = remembering() if request.param == "predicted" else None
-    return make_encoder(predictor=predictor).eval()
+    predictor = None if request.param == "carried over" else remembering()
+    inertia = 2.0 if request.param.endswith("inertia") else 0.0
+    return make_encoder(predictor=predictor, inertia=inertia).eval()
 
 
 def test_shapes_of_a_video(video: Tensor):
@@ -152,6 +153,21 @@ def test_the_theory_frame_by_frame(video: Tensor):
     output = encoder(video)
     torch.testing.assert_close(output.slots, torch.stack(expected, 1), **CLOSE)
     torch.testing.assert_close(output.state.predictor.cell, memory.cell, **CLOSE)
+
+
+def test_inertia_holds_a_slot_that_wins_little_and_only_after_the_first_frame(video: Tensor):
+    free, heavy = make_encoder().eval(), make_encoder(inertia=6.0).eval()
+    whole = heavy(video[:, :2])
+    assert torch.equal(whole.slots[:, 0], free(video[:, :1]).slots[:, 0])
+    before = whole.slots[:, 0]
+    features, _ = heavy.features(video[:, 1:2])
+    corrected, attention = heavy.corrector(features[:, 0], before)
+    for slot in range(3):
+        won = attention[:, slot].sum(-1)[:, None]
+        expected = (6 * before[:, slot] + won * corrected[:, slot]) / (won + 6)
+        torch.testing.assert_close(whole.slots[:, 1, slot], expected, **CLOSE)
+    immovable = make_encoder(inertia=1e9).eval()(video).slots
+    torch.testing.assert_close(immovable[:, 4], immovable[:, 0], rtol=0, atol=1e-5)
 
 
 def test_a_predictor_sees_every_frame_but_the_first_of_a_video(video: Tensor):

@@ -55,7 +55,9 @@ def test_the_temperature_falls_as_a_cosine_and_stays():
     assert dvae.temperature(0.075) == pytest.approx(1.5)
     assert dvae.temperature(0.05) == pytest.approx(1.5 + 0.5 * math.cos(math.pi / 3))
     assert dvae.temperature(0.15) == dvae.temperature(1.0) == 1
-    assert DVAE(vocab_size=2, hidden_dim=1, anneal_fraction=0.0).temperature(0.0) == pytest.approx(0.1)
+    assert DVAE(vocab_size=2, hidden_dim=1, anneal_fraction=0.0).temperature(0.0) == pytest.approx(
+        0.1
+    )
 
 
 def test_hard_draws_paint_tokens(frames: Tensor):

@@ -1,4 +1,4 @@
-"""What a decoder must offer so that any encoder can train with it."""
+"""What a decoder must offer so that any encoder can train with it, and a tokenizer inside one."""
 
 from __future__ import annotations
 
@@ -32,4 +32,35 @@ class Decoder(Protocol):
         generator: torch.Generator | None = None,
     ) -> DecoderOutput:
         """The video that the slots stand for; ``generator`` draws whatever is random in it."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Turns frames into few codes, tokens or latents, and back; trained before its decoder."""
+
+    def __call__(
+        self,
+        frames: Float[Tensor, "batch channels height width"],
+        progress: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> LossOutput:
+        """The training loss on normalised frames.
+
+        ``progress`` is the share of the training that is done, for what anneals; ``generator``
+        draws whatever is random.
+        """
+        ...
+
+    def encode(self, frames: Float[Tensor, "batch channels height width"]) -> Tensor:
+        """The frames' codes, without gradients: integers, or a map of latents."""
+        ...
+
+    def decode(self, codes: Tensor) -> Float[Tensor, "batch channels height width"]:
+        """The normalised frames that codes stand for, unclamped."""
+        ...
+
+    def reconstruct(
+        self, frames: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """The frames as their codes remember them."""
         ...

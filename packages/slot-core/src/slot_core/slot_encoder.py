@@ -35,6 +35,9 @@ class SlotEncoder(nn.Module):
             others.
         slot_noise: standard deviation of Gaussian noise on a video's first slots while
             training; it parts slots that would share an object.
+        inertia: how many positions the predicted slot counts for when a later frame corrects it,
+            as in the gain of a Kalman filter: a slot that wins far fewer positions stays as it
+            was predicted, so an object that is hidden keeps its slot. 0 in the papers.
         preprocessing: what a video goes through before the backbone; None for nothing.
     """
 
@@ -49,12 +52,14 @@ class SlotEncoder(nn.Module):
         predictor: nn.Module | None = None,
         first_iterations: int | None = None,
         slot_noise: float = 0.0,
+        inertia: float = 0.0,
         preprocessing: nn.Module | None = None,
     ) -> None:
         super().__init__()
         feature_dim = int(backbone.feature_dim)  # pyright: ignore[reportArgumentType]
         self.first_iterations = first_iterations
         self.slot_noise = slot_noise
+        self.inertia = inertia
         self.preprocessing = preprocessing
         self.backbone = backbone
         self.position_embedding = PositionEmbedding(feature_dim, scale=position_scale)
@@ -149,8 +154,11 @@ class SlotEncoder(nn.Module):
         slots, memory = state.slots, state.predictor
         if self.predictor is not None:
             slots, memory = self.predictor(slots, memory)
-        slots, attention = self.corrector(features, slots)
-        return slots, attention, EncoderState(slots, memory)
+        corrected, attention = self.corrector(features, slots)
+        if self.inertia:
+            won = attention.sum(dim=-1, keepdim=True).to(slots.dtype)
+            corrected = slots + won / (won + self.inertia) * (corrected - slots)
+        return corrected, attention, EncoderState(corrected, memory)
 
     def _first_slots(
         self,

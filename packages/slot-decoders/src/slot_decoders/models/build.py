@@ -24,6 +24,7 @@ from slot_decoders.models.configs import (
     BackboneConfig,
     CNNConfig,
     ConditionedSlotsConfig,
+    DVAEConfig,
     GaussianSlotsConfig,
     InitializerConfig,
     LearnedSlotsConfig,
@@ -33,15 +34,20 @@ from slot_decoders.models.configs import (
     ResNetConfig,
     SlotAutoencoderConfig,
     SpatialBroadcastConfig,
+    TokenizerConfig,
     TransformerPredictorConfig,
     ViTConfig,
 )
 from slot_decoders.models.preprocessing import Preprocessing
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+from slot_decoders.models.tokenizer_model import TokenizerModel
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
+from slot_decoders.tokenizers import DVAE
 
 # Configuration -> the model it describes, by the name that config.json gives it.
-MODEL_CLASSES: dict[str, type[HubModel]] = {kind.__name__: kind for kind in (SlotAutoencoder,)}
+MODEL_CLASSES: dict[str, type[HubModel]] = {
+    kind.__name__: kind for kind in (SlotAutoencoder, TokenizerModel)
+}
 
 
 def build_model(config: ModelConfig) -> Any:
@@ -69,6 +75,7 @@ def build_encoder(config: SlotAutoencoderConfig) -> SlotEncoder:
         predictor=build_predictor(encoder.predictor, config.slot_dim),
         first_iterations=encoder.first_iterations,
         slot_noise=encoder.slot_noise,
+        inertia=encoder.inertia,
         preprocessing=build_preprocessing(encoder.preprocessing or config.preprocessing),
     )
 
@@ -105,6 +112,12 @@ def build_predictor(config: PredictorConfig | None, slot_dim: int) -> nn.Module 
     if config.recurrent_dim is None:
         return base
     return RecurrentPredictor(base, slot_dim, config.recurrent_dim)
+
+
+def build_tokenizer(config: TokenizerConfig) -> nn.Module:
+    """A tokenizer, alone or inside a decoder."""
+    kinds = {DVAEConfig: DVAE}
+    return kinds[type(config)](**config.model_dump(exclude={"type"}))
 
 
 def build_decoder(config: SlotAutoencoderConfig) -> SpatialBroadcastDecoder:

@@ -171,6 +171,7 @@ class EncoderConfig(StrictConfig):
     predictor: PredictorConfig | None = None  # slots carried over as they are
     first_iterations: PositiveInt | None = None  # as many as the corrector's own
     slot_noise: float = Field(default=0.0, ge=0)
+    inertia: float = Field(default=0.0, ge=0)
     preprocessing: PreprocessingConfig | None = None  # the model's own
 
 
@@ -182,6 +183,28 @@ class SpatialBroadcastConfig(StrictConfig):
     broadcast_size: Size = (8, 8)
     kernel_size: KernelSize = 5
     output_stride: PositiveInt = 1
+
+
+class DVAEConfig(StrictConfig):
+    """slot_decoders.tokenizers.DVAE."""
+
+    type: Literal["dvae"] = "dvae"
+    vocab_size: PositiveInt = 4096
+    hidden_dim: PositiveInt = 64
+    start_temperature: PositiveFloat = 1.0
+    end_temperature: PositiveFloat = 0.1
+    anneal_fraction: float = Field(default=0.15, ge=0, le=1)
+    hard: bool = False
+
+
+TokenizerConfig = DVAEConfig
+
+
+class TokenizerModelConfig(StrictConfig):
+    """slot_decoders.models.TokenizerModel: the first stage of a token or latent model."""
+
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    tokenizer: TokenizerConfig
 
 
 DecoderConfig = SpatialBroadcastConfig
@@ -212,4 +235,4 @@ class SlotAutoencoderConfig(StrictConfig):
 
 
 # What build_model builds and a checkpoint's config.json describes.
-ModelConfig = SlotAutoencoderConfig
+ModelConfig = SlotAutoencoderConfig | TokenizerModelConfig

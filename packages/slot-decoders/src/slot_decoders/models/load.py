@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from slot_core import CheckpointError, HubModel, InputError
+from slot_core import CheckpointError, ConfigError, HubModel, InputError
 from slot_core.hub import (
     CONFIG,
     WEIGHTS,
@@ -18,6 +18,7 @@ from slot_core.hub import (
     read_weights,
 )
 from slot_decoders.models.build import MODEL_CLASSES
+from slot_decoders.models.tokenizer_model import TokenizerModel
 
 
 def load_model(
@@ -85,6 +86,53 @@ def start_from(
         weights |= kept
     check_weights(model, weights, source=str(folder / WEIGHTS))
     model.load_state_dict(weights, strict=True)
+
+
+def start_tokenizer(
+    model: HubModel, repo_or_folder: str | Path, *, revision: str | None = None
+) -> None:
+    """Give the decoder of ``model`` the tokenizer of a checkpoint, trained before.
+
+    Args:
+        model: its decoder has a tokenizer; it keeps its device and its precision.
+        repo_or_folder: of a ``TokenizerModel``, as for ``load_model``.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint, it is damaged, or of another kind.
+        ConfigError: if it was trained on other preprocessing, or its tokenizer is another than
+            the model's; the sentence names the first key that differs.
+        InputError: if the decoder has no tokenizer.
+    """
+    own = getattr(getattr(model, "decoder", None), "tokenizer", None)
+    if own is None:
+        raise InputError(
+            f"this {type(model).__name__} has no tokenizer that could be trained before"
+        )
+    trained = load_model(repo_or_folder, revision=revision)
+    if not isinstance(trained, TokenizerModel):
+        raise CheckpointError(
+            f"{repo_or_folder}: holds a {type(trained).__name__}, expected a TokenizerModel"
+        )
+    wanted: Any = model.config
+    for part, theirs, ours in (
+        ("preprocessing", trained.config.preprocessing, wanted.preprocessing),
+        ("decoder.tokenizer", trained.config.tokenizer, wanted.decoder.tokenizer),
+    ):
+        if difference := _first_difference(theirs.model_dump(), ours.model_dump(), part):
+            raise ConfigError(f"{repo_or_folder}: is another tokenizer; {difference}")
+    own.load_state_dict(trained.tokenizer.state_dict(), strict=True)
+
+
+def _first_difference(theirs: Any, ours: Any, key: str) -> str | None:
+    """Where two configurations differ first, in words."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in sorted(theirs.keys() | ours.keys()):
+            found = _first_difference(theirs.get(name), ours.get(name), f"{key}.{name}")
+            if found:
+                return found
+        return None
+    return None if theirs == ours else f"its {key} is {theirs!r}, the model's is {ours!r}"
 
 
 def _inside(name: str, parts: Sequence[str]) -> bool:

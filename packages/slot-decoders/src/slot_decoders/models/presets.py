@@ -9,15 +9,18 @@ from slot_core import ConfigError
 from slot_core.conditioned_slots import ConditioningKind
 from slot_decoders.models.build import build_model
 from slot_decoders.models.configs import (
+    DVAEConfig,
     EncoderConfig,
     ModelConfig,
     ResNetConfig,
     SlotAttentionConfig,
     SlotAutoencoderConfig,
     SpatialBroadcastConfig,
+    TokenizerModelConfig,
     TransformerPredictorConfig,
 )
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+from slot_decoders.models.tokenizer_model import TokenizerModel
 
 # Slot Attention as SlotDiffusion trains it on CLEVRTex: ResNet-18 instead of the paper's CNN,
 # learned instead of Gaussian first slots, slots of width 192. Its dec_channels begin with the
@@ -45,7 +48,14 @@ SAVI = SlotAutoencoderConfig(
     decoder=SpatialBroadcastConfig(channels=(64, 64, 64, 64)),
 )
 
-PRESETS: dict[str, ModelConfig] = {"slot_attention": SLOT_ATTENTION, "savi": SAVI}
+# The dVAE of SLATE and STEVE as SlotDiffusion trains it.
+DVAE = TokenizerModelConfig(tokenizer=DVAEConfig())
+
+PRESETS: dict[str, ModelConfig] = {
+    "slot_attention": SLOT_ATTENTION,
+    "savi": SAVI,
+    "dvae": DVAE,
+}
 
 
 def slot_attention(*, image_size: int | None = None, **changes: Any) -> SlotAutoencoder:
@@ -85,6 +95,19 @@ def savi(
     return _build("savi", image_size, changes)
 
 
+def dvae(*, image_size: int | None = None, **changes: Any) -> TokenizerModel:
+    """The discrete VAE of SLATE (Singh et al. 2021, arXiv 2110.11405, section 3.1).
+
+    Args:
+        image_size: side of the square that the model works at; 128 unless given.
+        changes: as for ``slot_attention``: ``dvae(tokenizer={"vocab_size": 512})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    return _build("dvae", image_size, changes)
+
+
 def _build(name: str, image_size: int | None, changes: Mapping[str, Any]) -> Any:
     if image_size is not None:
         size = {"image_size": (image_size, image_size)}
@@ -92,7 +115,7 @@ def _build(name: str, image_size: int | None, changes: Mapping[str, Any]) -> Any
     return build_model(configure(name, changes, source=f"{name}()"))
 
 
-def configure(name: str, changes: Mapping[str, Any], *, source: str) -> ModelConfig:
+def configure(name: str, changes: Mapping[str, Any], *, source: str) -> Any:
     """The preset ``name`` with ``changes``.
 
     Raises:

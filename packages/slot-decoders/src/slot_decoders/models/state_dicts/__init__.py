@@ -25,8 +25,8 @@ class Origin:
         state_dict_map: the names of its weights, for a model of ours.
     """
 
-    read_config: Callable[..., ModelConfig]
-    state_dict_map: Callable[[ModelConfig], StateDictMap]
+    read_config: Callable[..., Any]
+    state_dict_map: Callable[[Any], StateDictMap]
 
 
 ORIGINS = {"slotdiffusion": Origin(slotdiffusion.read_config, slotdiffusion.state_dict_map)}
@@ -63,7 +63,7 @@ def convert(
         CheckpointError: naming a tensor that is missing, unknown or of another shape.
     """
     adapter = get_origin(origin)
-    if isinstance(config, Mapping):
+    if not isinstance(config, ModelConfig):
         config = adapter.read_config(config, source=source)
     model = build_model(config)
     weights = unwrap(checkpoint, source=source)

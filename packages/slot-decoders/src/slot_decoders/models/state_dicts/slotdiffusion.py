@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from slot_core import ConfigError
-from slot_decoders.models.configs import ModelConfig
 from slot_decoders.models.state_dicts import slotdiffusion_encoder as encoder
 from slot_decoders.models.state_dicts import slotdiffusion_mixture as mixture
 from slot_decoders.models.state_dicts import slotdiffusion_video as video
@@ -22,7 +21,7 @@ from slot_decoders.models.state_dicts.mapping import StateDictMap
 ARGUMENTS = {"SA": mixture.SAArguments, "SAVi": mixture.SAViArguments}
 
 
-def read_config(description: Mapping[str, Any], *, source: str) -> ModelConfig:
+def read_config(description: Mapping[str, Any], *, source: str) -> Any:
     """Our configuration of the model that their constructor arguments describe.
 
     Args:
@@ -47,7 +46,7 @@ def read_config(description: Mapping[str, Any], *, source: str) -> ModelConfig:
     return ARGUMENTS[name].parse(arguments, source=source).config()
 
 
-def state_dict_map(config: ModelConfig) -> StateDictMap:
+def state_dict_map(config: Any) -> StateDictMap:
     """How the weights of their model of this configuration correspond to ours."""
     return StateDictMap(
         names={
