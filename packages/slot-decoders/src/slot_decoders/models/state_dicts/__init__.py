@@ -63,11 +63,10 @@ def convert(
         CheckpointError: naming a tensor that is missing, unknown or of another shape.
     """
     adapter = get_origin(origin)
-    if not isinstance(config, ModelConfig):
-        config = adapter.read_config(config, source=source)
-    model = build_model(config)
+    ours = adapter.read_config(config, source=source) if isinstance(config, Mapping) else config
+    model = build_model(ours)
     weights = unwrap(checkpoint, source=source)
-    names = adapter.state_dict_map(config)
+    names = adapter.state_dict_map(ours)
     model.load_state_dict(names.to_ours(weights, model.state_dict(), source=source), strict=True)
     return model.eval()
 
