@@ -54,7 +54,8 @@ def score(
         labels = batch["labels"]
         masks = model.segment(video, conditioning_of(model, batch)).float().cpu()
         found = results.protocol.labels(masks, *labels.shape[-2:])
-        results.update(batch["id"], found, labels)
+        marks = {name: batch.get(name) for name in ("overlap", "void", "class_labels")}
+        results.update(batch["id"], found, labels, **marks)
     results.extend(gather_object(results.rows))
     return results
 

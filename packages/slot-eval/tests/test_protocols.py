@@ -91,3 +91,57 @@ def test_frames_are_scored_without_their_overlaps():
     assert PROTOCOL.score(predicted, true)["identity_switches"].item() == 1
     overlap = torch.tensor([[[[True, True]], [[False, False]]]])
     assert PROTOCOL.score(predicted, true, overlap)["identity_switches"].item() == 0
+
+
+def test_every_published_protocol_is_there_and_explains_how_it_differs():
+    names = ("slotdiffusion", "savi-code", "savi-paper", "dinosaur", "spot", "videosaur")
+    assert {*names, "slotcontrast"} <= set(protocols.names())
+    one, other = protocols.get("savi-code"), protocols.get("savi-paper")
+    differing = protocols.differences(one, other)
+    assert [name for name, *_ in differing] == ["id", "description", "frames"]
+    assert differing[-1][1:] == (
+        "which frames of a clip count; after_first leaves out the one that a model may be told of",
+        "all",
+        "after_first",
+    )
+
+
+def test_ignored_pixels_do_not_count_on_either_side():
+    true = torch.tensor([[[[1, 1], [2, 0]]]])
+    predicted = torch.tensor([[[[0, 1], [2, 2]]]])
+    mark = torch.tensor([[[[False, True], [False, True]]]])
+    dinosaur = protocols.get("dinosaur")
+    for marks in ({"overlap": mark}, {"void": mark}):
+        scores = dinosaur.score(predicted, true, **marks)
+        # what is left: object 1 is segment 0, object 2 is segment 2
+        assert [scores[name].item() for name in ("ari", "fg_ari", "fg_miou", "mbo")] == [1] * 4
+    assert dinosaur.score(predicted, true)["mbo"].item() == pytest.approx((1 / 2 + 1 / 2) / 2)
+
+
+def test_void_is_background_where_a_protocol_says_so():
+    true = torch.tensor([[[[1, 1], [0, 0]]]])
+    predicted = torch.tensor([[[[1, 1], [1, 1]]]])
+    void = torch.tensor([[[[False, True], [False, False]]]])
+    # the void pixel is no part of the object, but still of the segment
+    assert protocols.get("spot").score(predicted, true, None, void)["mbo"].item() == 1 / 4
+    assert protocols.get("dinosaur").score(predicted, true, None, void)["mbo"].item() == 1 / 3
+
+
+def test_labels_of_classes_add_their_own_mbo():
+    true = torch.tensor([[[[1, 2], [0, 0]]]])
+    classes = torch.tensor([[[[3, 3], [0, 0]]]])
+    predicted = torch.tensor([[[[1, 1], [0, 0]]]])
+    scores = protocols.get("dinosaur").score(predicted, true, class_labels=classes)
+    assert (scores["mbo"].item(), scores["mbo_class"].item()) == (0.5, 1.0)
+
+
+def test_frames_and_chunks_are_samples_of_their_own(draw):
+    predicted, true = draw(2, 7, 4, 4)
+    spot, chunks = protocols.get("spot"), protocols.get("videosaur-ytvis")
+    assert spot.row_ids(["a", "b"], 7)[6:8] == ["a/6", "b/0"]
+    assert chunks.row_ids(["a", "b"], 7) == ["a/0", "a/6", "b/0", "b/6"]
+    assert spot.row_ids(["a"], 1) == chunks.row_ids(["a"], 6) == ["a"]
+    single = spot.score(predicted[1:, 3:4], true[1:, 3:4])["fg_ari"]
+    assert spot.score(predicted, true)["fg_ari"][7 + 3] == single
+    rest = protocols.get("videosaur").score(predicted[:1, :6], true[:1, :6])["mbo"]
+    assert chunks.score(predicted, true)["mbo"].view(2, 2)[0, 0] == rest

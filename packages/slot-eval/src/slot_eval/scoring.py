@@ -19,18 +19,20 @@ SCORED_TOGETHER = 64
 
 
 class TrueSample(NamedTuple):
-    """What a truth says of one sample: labels and overlap are [T H W]."""
+    """What a truth says of one sample: all but the video are [T H W]."""
 
     id: str
     labels: Tensor
-    overlap: Tensor | None
-    video: Tensor | None
+    overlap: Tensor | None = None
+    void: Tensor | None = None
+    class_labels: Tensor | None = None
+    video: Tensor | None = None
 
 
 def samples_of_file(truth: Labels) -> Iterator[TrueSample]:
     """The samples of a label file or folder."""
     for name in truth.ids:
-        yield TrueSample(name, truth.load(name), truth.overlap(name), None)
+        yield TrueSample(name, truth.load(name), truth.overlap(name))
 
 
 def samples_of_dataset(dataset: Any, name: str, limit: int | None = None) -> Iterator[TrueSample]:
@@ -44,7 +46,14 @@ def samples_of_dataset(dataset: Any, name: str, limit: int | None = None) -> Ite
         if sample["id"] in seen:
             raise EvalError(f"the id {sample['id']!r} occurs more than once in {name}")
         seen.add(sample["id"])
-        yield TrueSample(sample["id"], sample["labels"], None, sample["video"])
+        yield TrueSample(
+            sample["id"],
+            sample["labels"],
+            sample.get("overlap"),
+            sample.get("void"),
+            sample.get("class_labels"),
+            sample["video"],
+        )
 
 
 def num_samples(dataset: Any, limit: int | None) -> int:
@@ -107,10 +116,13 @@ def score_model(
 
 def update(results: Results, batch: list[TrueSample], predicted: Tensor) -> None:
     """Hand a batch to the results."""
-    overlaps = [sample.overlap for sample in batch if sample.overlap is not None]
-    overlap = torch.stack(overlaps) if overlaps else None
+    marks = {
+        name: stacked([getattr(sample, name) for sample in batch])
+        for name in ("overlap", "void", "class_labels")
+        if getattr(batch[0], name) is not None
+    }
     true = stacked([sample.labels for sample in batch])
-    results.update([sample.id for sample in batch], predicted, true, overlap)
+    results.update([sample.id for sample in batch], predicted, true, **marks)
 
 
 def stacked(labels: list[Tensor]) -> Tensor:
@@ -138,6 +150,8 @@ def shapes(sample: TrueSample) -> tuple[object, ...]:
         sample.labels.shape,
         None if sample.video is None else sample.video.shape,
         sample.overlap is None,
+        sample.void is None,
+        sample.class_labels is None,
     )
 
 

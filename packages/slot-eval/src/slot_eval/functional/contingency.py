@@ -17,7 +17,7 @@ table of the whole clip, and one after the other they say how a segment is follo
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64, Integer
+from jaxtyping import Bool, Int64, Integer
 from torch import Tensor
 
 from slot_eval.errors import EvalError
@@ -70,23 +70,35 @@ class ClipContingency:
 
 
 def contingency(
-    predicted: Integer[Tensor, "batch *space"], true: Integer[Tensor, "batch *space"]
+    predicted: Integer[Tensor, "batch *space"],
+    true: Integer[Tensor, "batch *space"],
+    *,
+    ignore: Bool[Tensor, "batch *space"] | None = None,
 ) -> Contingency:
     """Count the pixels of every pair (true label, predicted label) in each sample.
 
     Labels are integers >= 0 of any integer type; all dimensions after the batch are one point
-    set. Raises EvalError when the shapes differ, a label is negative or not an integer.
+    set. Pixels in ``ignore`` are not counted. Raises EvalError when the shapes differ, a label is
+    negative or not an integer.
     """
     check_labels(predicted, true)
-    return clip_contingency(predicted.flatten(1)[:, None], true.flatten(1)[:, None]).whole
+    flat = None if ignore is None else ignore.flatten(1)[:, None]
+    return clip_contingency(
+        predicted.flatten(1)[:, None], true.flatten(1)[:, None], ignore=flat
+    ).whole
 
 
 def clip_contingency(
-    predicted: Integer[Tensor, "batch time *space"], true: Integer[Tensor, "batch time *space"]
+    predicted: Integer[Tensor, "batch time *space"],
+    true: Integer[Tensor, "batch time *space"],
+    *,
+    ignore: Bool[Tensor, "batch time *space"] | None = None,
 ) -> ClipContingency:
     """``contingency`` of each frame, in one numbering per clip. Raises EvalError as it."""
     check_labels(predicted, true)
     predicted, true = countable(predicted).flatten(2), countable(true).flatten(2)
+    if ignore is not None and true.numel():
+        return without_ignored(predicted, true, ignore.flatten(2))
     batch, time, _ = true.shape
     if true.numel() == 0:
         return ClipContingency(
@@ -104,6 +116,21 @@ def clip_contingency(
         predicted.flatten(0, 1), true.flatten(0, 1), predicted_width, true_width
     )
     return ClipContingency(counts.cpu().unflatten(0, (batch, time)), true_ids.cpu())
+
+
+def without_ignored(
+    predicted: Integer[Tensor, "batch time points"],
+    true: Integer[Tensor, "batch time points"],
+    ignore: Bool[Tensor, "batch time points"],
+) -> ClipContingency:
+    """Count the ignored pixels as one more true segment, and forget it."""
+    extra = width(true, "true")
+    tables = clip_contingency(predicted, torch.where(ignore, extra, true.long()))
+    ignored = tables.true_ids == extra
+    return ClipContingency(
+        tables.counts.masked_fill(ignored[:, None, :, None], 0),
+        tables.true_ids.masked_fill(ignored, -1),
+    )
 
 
 def joint_histogram(

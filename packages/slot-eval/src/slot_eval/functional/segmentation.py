@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from jaxtyping import Float64, Integer
+from jaxtyping import Bool, Float64, Integer
 from torch import Tensor
 
 from slot_eval.functional.ari import Empty, ari_of, fg_ari_of
@@ -24,6 +24,7 @@ def segmentation_metrics(
     predicted: Integer[Tensor, "batch *space"],
     true: Integer[Tensor, "batch *space"],
     *,
+    ignore: Bool[Tensor, "batch *space"] | None = None,
     empty_ari: Empty = "one",
     empty_iou: Empty = "nan",
     absent_ids: AbsentIds = "skip",
@@ -33,12 +34,12 @@ def segmentation_metrics(
     """ARI, FG-ARI, mIoU, FG-mIoU and mBO of pictures [B H W] or clips [B T H W].
 
     The arguments are those of the single functions (``empty`` of FG-ARI and of the overlap scores
-    are apart because most of the field treats them differently), and so are the values. The
-    labels may lie on any device, the scores are on the CPU. Raises EvalError on labels that
-    differ in shape, are negative or not integers.
+    are apart because most of the field treats them differently), and so are the values. Pixels in
+    ``ignore`` are left out. The labels may lie on any device, the scores are on the CPU. Raises
+    EvalError on labels that differ in shape, are negative or not integers.
     """
     return scores_of(
-        contingency(predicted, true),
+        contingency(predicted, true, ignore=ignore),
         empty_ari=empty_ari,
         empty_iou=empty_iou,
         absent_ids=absent_ids,
@@ -51,6 +52,7 @@ def clip_metrics(
     predicted: Integer[Tensor, "batch time height width"],
     true: Integer[Tensor, "batch time height width"],
     *,
+    ignore: Bool[Tensor, "batch time height width"] | None = None,
     empty_ari: Empty = "one",
     empty_iou: Empty = "nan",
     absent_ids: AbsentIds = "skip",
@@ -65,7 +67,7 @@ def clip_metrics(
     ``absent_ids`` of the single frames: "zero" would punish that an object is out of sight.
     Raises EvalError as ``segmentation_metrics``.
     """
-    tables = clip_contingency(predicted, true)
+    tables = clip_contingency(predicted, true, ignore=ignore)
     scores = partial(
         scores_of,
         empty_ari=empty_ari,

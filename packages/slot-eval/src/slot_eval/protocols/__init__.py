@@ -3,13 +3,22 @@
 from collections.abc import Sequence
 
 from slot_eval.errors import EvalError
-from slot_eval.protocols.published import SLOTDIFFUSION
+from slot_eval.protocols.published import PUBLISHED
 from slot_eval.protocols.reconstruction import RECONSTRUCTION, ReconstructionProtocol
-from slot_eval.protocols.segmentation import Protocol
+from slot_eval.protocols.segmentation import DataSet, Protocol, differences
 
-__all__ = ["PROTOCOLS", "RECONSTRUCTION", "Protocol", "ReconstructionProtocol", "get", "names"]
+__all__ = [
+    "PROTOCOLS",
+    "RECONSTRUCTION",
+    "DataSet",
+    "Protocol",
+    "ReconstructionProtocol",
+    "differences",
+    "get",
+    "names",
+]
 
-PROTOCOLS = {protocol.id: protocol for protocol in (SLOTDIFFUSION,)}
+PROTOCOLS = {protocol.id: protocol for protocol in PUBLISHED}
 
 
 def get(name: str) -> Protocol:
