@@ -7,6 +7,9 @@ point set, ``frame_*`` average over single frames, and ``identity_switches`` fol
 """
 
 from slot_eval.functional.ari import ari, fg_ari, video_ari, video_fg_ari
+from slot_eval.functional.boundary import boundary_f, video_boundary_f
+from slot_eval.functional.boxes import box_precision, box_recall
+from slot_eval.functional.detection import corloc, detection_recall, object_count_error
 from slot_eval.functional.frames import (
     frame_ari,
     frame_fg_ari,
@@ -14,6 +17,7 @@ from slot_eval.functional.frames import (
     frame_mbo,
     frame_miou,
 )
+from slot_eval.functional.identity import idf1
 from slot_eval.functional.iou import (
     fg_miou,
     mbo,
@@ -22,6 +26,7 @@ from slot_eval.functional.iou import (
     video_mbo,
     video_miou,
 )
+from slot_eval.functional.panoptic import panoptic_quality
 from slot_eval.functional.reconstruction import mse, psnr, reconstruction_metrics, ssim
 from slot_eval.functional.segmentation import (
     CLIP_METRICS,
@@ -35,7 +40,12 @@ __all__ = [
     "CLIP_METRICS",
     "METRICS",
     "ari",
+    "boundary_f",
+    "box_precision",
+    "box_recall",
     "clip_metrics",
+    "corloc",
+    "detection_recall",
     "fg_ari",
     "fg_miou",
     "frame_ari",
@@ -45,14 +55,18 @@ __all__ = [
     "frame_miou",
     "identity_switch_rate",
     "identity_switches",
+    "idf1",
     "mbo",
     "miou",
     "mse",
+    "object_count_error",
+    "panoptic_quality",
     "psnr",
     "reconstruction_metrics",
     "segmentation_metrics",
     "ssim",
     "video_ari",
+    "video_boundary_f",
     "video_fg_ari",
     "video_fg_miou",
     "video_mbo",

@@ -19,6 +19,7 @@ from slot_eval.functional import CLIP_METRICS, METRICS, clip_metrics, segmentati
 from slot_eval.functional.ari import Empty
 from slot_eval.functional.contingency import contingency
 from slot_eval.functional.iou import AbsentIds, mbo_of
+from slot_eval.protocols.further import FURTHER_METRICS, further_metrics
 from slot_eval.protocols.marks import Marks
 
 Labels = Integer[Tensor, "batch time height width"]
@@ -115,8 +116,8 @@ class Protocol:
 
     @property
     def optional_metrics(self) -> tuple[str, ...]:
-        """``mbo_class``, of samples that have labels of classes too."""
-        return CLASS_METRICS
+        """``mbo_class``, of samples that have labels of classes too, and what is asked for."""
+        return (*CLASS_METRICS, *FURTHER_METRICS)
 
     def row_ids(self, ids: Sequence[str], num_frames: int) -> list[str]:
         """One row per sample, which may be a frame or a chunk of a clip: ``ID/FRAME``."""
@@ -135,12 +136,14 @@ class Protocol:
         overlap: Mark | None = None,
         void: Mark | None = None,
         class_labels: Labels | None = None,
+        also: Sequence[str] = (),
     ) -> dict[str, Float64[Tensor, " rows"]]:
         """Score clips (pictures have one frame): metric name -> one value per row, on the CPU.
 
         ``overlap`` marks pixels where several annotated objects lie on top of one another, ``void``
         those that nobody decided on. ``class_labels`` adds ``mbo_class``, the mBO against classes
-        (mBO^c). Raises EvalError on labels that differ in shape, are negative or not integers.
+        (mBO^c), ``also`` those of ``FURTHER_METRICS``. Raises EvalError on labels that differ in
+        shape, are negative or not integers.
         """
         marks = Marks.under(self.overlap, self.void, overlap, void)
         inputs = {
@@ -150,7 +153,7 @@ class Protocol:
             "ignore": marks.ignore,
         }
         is_clip = predicted.shape[1] > 1 and self.sample == "clip"
-        parts = [self._score(part, is_clip) for part in self._samples(inputs)]
+        parts = [self._score(part, is_clip, also) for part in self._samples(inputs)]
         return {
             name: torch.stack([part[name] for part in parts], dim=1).flatten() for name in parts[0]
         }
@@ -198,7 +201,9 @@ class Protocol:
             for start in range(first, max(time, first + 1), length)
         ]
 
-    def _score(self, part: Mapping[str, Any], is_clip: bool) -> dict[str, Tensor]:
+    def _score(
+        self, part: Mapping[str, Any], is_clip: bool, also: Sequence[str]
+    ) -> dict[str, Tensor]:
         """Every metric of one entry of ``_samples``."""
         switches = {
             "absent_ids": self.absent_ids,
@@ -218,6 +223,9 @@ class Protocol:
             scores["mbo_class"] = mbo_of(
                 table, background=self.mbo_background, empty=self.empty_iou, **switches
             )
+        if also:
+            labels = part["predicted"], part["true"]
+            scores |= further_metrics(also, *labels, part["ignore"], self.empty_iou)
         return scores
 
 

@@ -1,6 +1,16 @@
 """Metrics over a stream of batches, each the class of a function, and ``Results``, one row per
 sample id."""
 
+from slot_eval.streaming.detection import (
+    IDF1,
+    BoundaryF,
+    BoxPrecision,
+    BoxRecall,
+    CorLoc,
+    DetectionRecall,
+    ObjectCountError,
+    PanopticQuality,
+)
 from slot_eval.streaming.metric import StreamingMetric, mean_of_defined
 from slot_eval.streaming.reconstruction import MSE, PSNR, SSIM
 from slot_eval.streaming.results import Results
@@ -18,14 +28,22 @@ from slot_eval.streaming.segmentation import (
 __all__ = [
     "ARI",
     "FGARI",
+    "IDF1",
     "MBO",
     "MSE",
     "PSNR",
     "SSIM",
+    "BoundaryF",
+    "BoxPrecision",
+    "BoxRecall",
+    "CorLoc",
+    "DetectionRecall",
     "FGMIoU",
     "IdentitySwitchRate",
     "IdentitySwitches",
     "MIoU",
+    "ObjectCountError",
+    "PanopticQuality",
     "PerFrame",
     "Results",
     "StreamingMetric",
