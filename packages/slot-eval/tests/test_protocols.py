@@ -111,8 +111,8 @@ def test_ignored_pixels_do_not_count_on_either_side():
     predicted = torch.tensor([[[[0, 1], [2, 2]]]])
     mark = torch.tensor([[[[False, True], [False, True]]]])
     dinosaur = protocols.get("dinosaur")
-    for marks in ({"overlap": mark}, {"void": mark}):
-        scores = dinosaur.score(predicted, true, **marks)
+    for overlap, void in ((mark, None), (None, mark)):
+        scores = dinosaur.score(predicted, true, overlap, void)
         # what is left: object 1 is segment 0, object 2 is segment 2
         assert [scores[name].item() for name in ("ari", "fg_ari", "fg_miou", "mbo")] == [1] * 4
     assert dinosaur.score(predicted, true)["mbo"].item() == pytest.approx((1 / 2 + 1 / 2) / 2)
