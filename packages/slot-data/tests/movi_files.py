@@ -115,6 +115,44 @@ def movi_example(video, labels, name="5390", flow=None, depth=None):
     return example(features)
 
 
+def features_of(record):
+    """An independent reading of a `tf.train.Example`: key -> the bytes of its list."""
+    (features,) = (content for _, content in fields_of(record))
+    found = {}
+    for _, entry in fields_of(features):
+        parts = dict(fields_of(entry))
+        found[parts[1].decode()] = next(fields_of(parts[2]))[1] if parts[2] else b""
+    return found
+
+
+def fields_of(text):
+    """(number, content) of each field, all of which are counted."""
+    place = 0
+    while place < len(text):
+        tag, place = varint_at(text, place)
+        assert tag & 7 == 2
+        length, place = varint_at(text, place)
+        yield tag >> 3, text[place : place + length]
+        place += length
+
+
+def varint_at(text, place):
+    value = shift = 0
+    while True:
+        value |= (text[place] & 127) << shift
+        place, shift = place + 1, shift + 7
+        if text[place - 1] < 128:
+            return value, place
+
+
+def records_in(text):
+    """Of an uncompressed TFRecord file."""
+    while text:
+        (length,) = struct.unpack_from("<Q", text)
+        yield text[12 : 12 + length]
+        text = text[16 + length :]
+
+
 def write_shards(folder, name, split, records):
     """records: of each file."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ of which something is missing."""
 # (the copies made here have labels, flow and depth)
 
 import os
-import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,13 @@ import pytest
 import torch
 from movi_files import (
     example,
+    features_of,
+    fields_of,
     movi_example,
     png,
+    records_in,
     save,
+    varint_at,
     write_numbered,
     write_per_object,
     write_shards,
@@ -26,7 +29,7 @@ from movi_files import (
 from PIL import Image
 
 from slot_data import DataError, Shapes, catalog, collate, load_dataset_by_name
-from slot_data.movi import MoviA, MoviD, MoviE, MoviSolid, MoviTex
+from slot_data.movi import MoviA, MoviC, MoviD, MoviE, MoviSolid, MoviTex
 
 LENGTH = 5
 RAW = {"image_size": 32, "relabel": False, "num_frames": LENGTH}
@@ -419,15 +422,23 @@ def samples():
 
 
 @pytest.mark.parametrize(
-    ("kind", "folder", "split"),
+    ("kind", "folder"),
     [
-        (MoviD, "MOVi-D/test/00000578", "test"),
-        (MoviE, "MOVi-E/validation/00000000", "validation"),
+        (MoviC, "MOVi-C/train/00000000"),
+        (MoviC, "MOVi-C/validation/00000000"),
+        (MoviC, "MOVi-C/test/00000000"),
+        (MoviD, "MOVi-D/train/00000000"),
+        (MoviD, "MOVi-D/validation/00000000"),
+        (MoviD, "MOVi-D/test/00000578"),
+        (MoviE, "MOVi-E/train/00000000"),
+        (MoviE, "MOVi-E/validation/00000000"),
     ],
 )
-def test_real_numbered_folders_agree_with_pillow(kind, folder, split):
+def test_real_numbered_folders_agree_with_pillow(kind, folder):
     root = samples() / "movi_folder_slotdiffusion"
-    sample = kind(split, root, relabel=False)[0]
+    dataset = kind(folder.split("/")[1], root, relabel=False)
+    assert len(dataset) == 1
+    sample = dataset[0]
     assert sample["id"] == f"{folder[-8:]}/0"
     for time in range(24):
         stem = root / folder / f"{time:06d}"
@@ -440,10 +451,13 @@ def test_real_numbered_folders_agree_with_pillow(kind, folder, split):
     ("kind", "root", "folder", "split", "length", "masks", "first"),
     [
         (MoviE, "movi_folder_steve", "MOVi/e/validation", "validation", 6, 25, 0),
-        (MoviSolid, "movi_solid_tex", "MOVi-Solid/test", "test", 8, 10, 1),
+        (MoviSolid, "movi_solid_tex", "MOVi-Solid/test", "test", 24, 10, 1),
         (MoviTex, "movi_solid_tex", "MOVi-Tex/test", "test", 8, 10, 1),
         (MoviE, "movi_folder_steve", "MOVi/e/train", "train", 6, 0, 0),
         (MoviSolid, "movi_solid_tex", "MOVi-Solid/val", "validation", 3, 0, 1),
+        (MoviSolid, "movi_solid_tex", "MOVi-Solid/train", "train", 3, 0, 1),
+        (MoviTex, "movi_solid_tex", "MOVi-Tex/val", "validation", 3, 0, 1),
+        (MoviTex, "movi_solid_tex", "MOVi-Tex/train", "train", 3, 0, 1),
     ],
 )
 def test_real_masks_per_object_agree_with_pillow(kind, root, folder, split, length, masks, first):
@@ -462,25 +476,44 @@ def test_real_masks_per_object_agree_with_pillow(kind, root, folder, split, leng
             assert np.array_equal(found, mask), (time, number)
 
 
-def test_real_records_agree_with_the_pngs_in_the_file():
-    """Found by their first eight bytes; the first 24 that are grey of 8 bits are the labels, and
-    those in colour of 8 bits the video."""
+@pytest.mark.parametrize(
+    ("kind", "split"),
+    [
+        (MoviC, "validation"),
+        (MoviD, "validation"),
+        (MoviE, "train"),
+        (MoviE, "validation"),
+        (MoviE, "test"),
+    ],
+)
+@pytest.mark.parametrize("side", ["forward", "backward"])
+def test_real_records_agree_with_an_independent_reading(kind, split, side):
     folder = samples() / "movi_tfds"
-    dataset = MoviE("test", folder, relabel=False, depth=True, checksums=True)
+    dataset = kind(split, folder, relabel=False, depth=True, flow=side, checksums=True)
+    name = f"movi_{kind.level}"
+    (path,) = folder.glob(f"{name}/*/*/{name}-{split}.tfrecord*")
+    (record,) = records_in(path.read_bytes())
+    features, sample = features_of(record), dataset[0]
     assert len(dataset) == 1
-    content = next(folder.glob("movi_e/*/*/movi_e-test.tfrecord*")).read_bytes()
-    starts = [match.start() for match in re.finditer(rb"\x89PNG\r\n\x1a\n", content)]
-    kinds = {(8, 2): [], (8, 0): [], (16, 0): []}
-    for start in starts:
-        bits, colour = content[start + 24 : start + 26]
-        if (bits, colour) in kinds:
-            kinds[bits, colour].append(start)
-    sample = dataset[0]
-    for time in range(24):
-        decoded = {}
-        for kind, places in kinds.items():
-            assert len(places) == 24
-            decoded[kind] = np.asarray(Image.open(BytesIO(content[places[time] :])))
-        assert np.array_equal(pixels_of(sample)[time], decoded[8, 2])
-        assert np.array_equal(sample["labels"][time].numpy(), decoded[8, 0])
-        assert np.allclose(sample["depth"][time].numpy(), decoded[16, 0] / 6553.5, atol=1e-5)
+    for key, found in (("video", pixels_of(sample)), ("segmentations", sample["labels"].numpy())):
+        files = [content for _, content in fields_of(features[key])]
+        assert len(files) == 24
+        frames = [np.asarray(Image.open(BytesIO(content))) for content in files]
+        assert np.array_equal(found, np.stack(frames).reshape(found.shape))
+    depth = [np.asarray(Image.open(BytesIO(part))) for _, part in fields_of(features["depth"])]
+    assert np.allclose(
+        sample["depth"].numpy(), measured(features, "depth", np.stack(depth)), atol=1e-5
+    )
+    (packed,) = (content for _, content in fields_of(features[f"{side}_flow"]))
+    place, flow = 0, []
+    while place < len(packed):
+        value, place = varint_at(packed, place)
+        flow.append(value)
+    expected = measured(features, f"{side}_flow", np.array(flow).reshape(24, 128, 128, 2))
+    assert np.allclose(sample["flow"].permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
+
+
+def measured(features, key, pixels):
+    (ends,) = (content for _, content in fields_of(features[f"metadata/{key}_range"]))
+    low, high = np.frombuffer(ends, "<f4").astype(np.float64)
+    return pixels / 65535 * (high - low) + low

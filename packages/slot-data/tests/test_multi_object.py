@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from movi_files import counted, feature, masked
+from movi_files import counted, feature, features_of, masked, records_in
 
 from slot_data import DataError, load_dataset_by_name
 from slot_data.gzip_records import GzipRecords
@@ -227,34 +227,6 @@ def test_tetrominoes_by_hand(tmp_path):
         load("tetrominoes", tmp_path)
 
 
-def features_of(record):
-    """An independent reading of a `tf.train.Example`: key -> the bytes of its list."""
-
-    def fields(text):
-        place = 0
-        while place < len(text):
-            tag, place = varint(text, place)
-            assert tag & 7 == 2
-            length, place = varint(text, place)
-            yield tag >> 3, text[place : place + length]
-            place += length
-
-    def varint(text, place):
-        value = shift = 0
-        while True:
-            value |= (text[place] & 127) << shift
-            place, shift = place + 1, shift + 7
-            if text[place - 1] < 128:
-                return value, place
-
-    (features,) = (content for _, content in fields(record))
-    found = {}
-    for _, entry in fields(features):
-        parts = dict(fields(entry))
-        found[parts[1].decode()] = next(fields(parts[2]))[1] if parts[2] else b""
-    return found
-
-
 @pytest.mark.parametrize(
     ("name", "file", "shape", "options"),
     [
@@ -282,14 +254,10 @@ def test_real_files_agree_with_an_independent_reading(name, file, shape, options
         pytest.skip("SLOT_REFERENCE_DATA names no folder of reference data")
     root = Path(reference) / "samples" / "multi_object_datasets"
     (path,) = root.rglob(f"{file}.tfrecords")
-    text, records = gzip.decompress(path.read_bytes()), []
-    while text:
-        (length,) = struct.unpack_from("<Q", text)
-        records.append(text[12 : 12 + length])
-        text = text[16 + length :]
+    records = list(records_in(gzip.decompress(path.read_bytes())))
     dataset = load(name, root, relabel=False, **options)
     assert len(dataset) == len(records)
-    for number in range(4):
+    for number in range(len(records)):
         features, sample = features_of(records[number]), dataset[number]
         image, mask = (np.frombuffer(features[key][2::3], np.uint8) for key in ("image", "mask"))
         assert np.array_equal(sample["video"][0].permute(1, 2, 0).numpy(), image.reshape(shape))

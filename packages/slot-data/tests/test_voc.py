@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from slot_data import DataError, load_dataset_by_name
+from slot_data.image_files import read_mask
 
 # Of the labels that the reference code (SlotDiffusion's with OpenCV, DINOSAUR's) makes of the
 # sample files: a hash of each, as int32.
@@ -216,11 +217,52 @@ def hash_of(labels):
     return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=8).hexdigest()
 
 
-def test_real_files_give_the_labels_of_the_reference_codes():
+def samples():
     reference = os.environ.get("SLOT_REFERENCE_DATA")
     if reference is None:
         pytest.skip("SLOT_REFERENCE_DATA names no folder of reference data")
-    root = Path(reference) / "samples" / "voc"
+    return Path(reference) / "samples" / "voc"
+
+
+def test_real_files_agree_with_pillow():
+    root = samples()
+    base = root / "VOCdevkit/VOC2012"
+    dataset = load(root, "trainval", **NATIVE)
+    names = (base / "ImageSets/Segmentation/trainval.txt").read_text().split()
+    assert len(names) == len(dataset) == 3
+    for index, name in enumerate(names):
+        sample = dataset[index]
+        pixels, objects, classes = (
+            np.asarray(Image.open(base / place / f"{name}.{suffix}"))
+            for place, suffix in (
+                ("JPEGImages", "jpg"),
+                ("SegmentationObject", "png"),
+                ("SegmentationClass", "png"),
+            )
+        )
+        void = (objects == 255) | (classes == 255)
+        assert np.array_equal(sample["video"][0].permute(1, 2, 0).numpy(), pixels)
+        assert np.array_equal(sample["labels"][0].numpy(), np.where(void, 0, objects))
+        assert np.array_equal(sample["class_labels"][0].numpy(), np.where(void, 0, classes))
+        assert np.array_equal(sample["void"][0].numpy(), void)
+        assert void.any()
+
+
+def test_a_real_grey_mask_gives_the_ids_of_its_palette_form(tmp_path):
+    path = samples() / "2007_000032.greyscale_L_mode.png"
+    grey = Image.open(path)
+    assert grey.mode == "L"
+    palette = Image.fromarray(np.asarray(grey))
+    palette.putpalette(np.random.default_rng(1).integers(256, size=768, dtype=np.uint8).tolist())
+    palette.save(tmp_path / "palette.png")
+    assert Image.open(tmp_path / "palette.png").mode == "P"
+    ids = read_mask(path)
+    assert np.array_equal(ids, read_mask(tmp_path / "palette.png"))
+    assert np.unique(ids).tolist() == [0, 1, 15, 255], "aeroplane, person and void"
+
+
+def test_real_files_give_the_labels_of_the_reference_codes():
+    root = samples()
     assert [numbers_of(load(root, split)) for split in ("train", "validation")] == ["36", "5"]
     own = load(root, "trainval", **NATIVE)
     slotdiffusion = load(root, "trainval", preset="slotdiffusion")
