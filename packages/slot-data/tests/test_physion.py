@@ -131,6 +131,13 @@ def test_a_hash_or_the_published_lists_divide(written, tmp_path):
     assert ids_of(validation) == [f"{PATHS[2]}/0", f"{PATHS[1]}/0"]
     one = load(written, "validation", split_lists=tmp_path, scenario="Drop", **SHORT)
     assert ids_of(one) == [f"{PATHS[1]}/0"]
+    lists = {"Roll": [f"{PATHS[6]}.mp4"], "Drop": [f"{PATHS[5]}.mp4"]}
+    (tmp_path / "test_test.json").write_text(json.dumps(lists))
+    options = {"split_lists": tmp_path, **SHORT}
+    whole = load(written, "test", bad_stimuli="keep", **options)
+    assert ids_of(whole) == [f"{PATHS[6]}/0", f"{PATHS[5]}/0"]
+    assert [sample["outcome"] for sample in whole] == [True, False]
+    assert len(load(written, "test", **options)) == 1, "one of them is faulty"
 
 
 def test_pictures_that_slotdiffusion_extracts(root):

@@ -5,6 +5,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,18 @@ def test_trainaug_without_a_list_is_what_val_does_not_name(tmp_path):
     base = write(tmp_path)
     (base / "ImageSets/Segmentation/trainaug.txt").unlink()
     assert numbers_of(load(tmp_path, "trainaug")) == "013"
+
+
+def test_what_the_official_archive_lacks_is_named(tmp_path):
+    base = write(tmp_path)
+    shutil.rmtree(base / "SegmentationClassAug")
+    with pytest.raises(DataError, match=r"VOC2012 has no folder SegmentationClassAug, which split"):
+        load(tmp_path, "trainaug")
+    assert numbers_of(load(tmp_path, "trainaug", masks=False)) == "103"
+    (base / "ImageSets/Segmentation/trainaug.txt").unlink()
+    words = r"trainaug.txt is missing, and so is the folder .*SegmentationClassAug to take the nam"
+    with pytest.raises(DataError, match=words):
+        load(tmp_path, "trainaug", masks=False)
 
 
 def test_void_pixels(tmp_path):

@@ -56,8 +56,8 @@ class Physion:
     scenario: one of the eight, or "all".
     num_frames, stride, clips: see `ClipChoice`.
     max_frames: a video's later frames are not used; shorter videos are an error.
-    split_lists: a folder with the lists training_train.json, training_val.json, readout_train.json
-        and readout_val.json, which come with SlotFormer's and SlotDiffusion's code
+    split_lists: a folder with the lists training_train.json, training_val.json, readout_train.json,
+        readout_val.json and test_test.json, which come with SlotFormer's and SlotDiffusion's code
         (datasets/splits/Physion). They also say the order.
     bad_stimuli: what becomes of the 29 test videos that the authors list as faulty: "drop" leaves
         them out, "slotdiffusion" the 26 that SlotDiffusion's filter finds, "keep" none.
@@ -102,15 +102,15 @@ class Physion:
         scenarios = SCENARIOS if scenario == "all" else (scenario,)
         suffix = "" if pictures else ".mp4"
         videos = _videos(self.root, part, scenarios, suffix)
-        if split == "test":
-            videos = [video for video in videos if not is_dropped(video, bad_stimuli)]
-        elif split != "all" and split_lists is None:
+        if split != "all" and split_lists is not None:
+            path = Path(split_lists).expanduser()
+            path /= f"{part}_{'val' if split == 'validation' else split}.json"
+            videos = _listed(path, scenarios, set(videos), self.root)
+        elif split in ("train", "validation"):
             held_back = split == "validation"
             videos = [v for v in videos if (key_of(v) % VALIDATION_SHARE == 0) == held_back]
-        elif split != "all" and split_lists is not None:
-            path = Path(split_lists).expanduser()
-            path /= f"{subset}_{'val' if split == 'validation' else split}.json"
-            videos = _listed(path, scenarios, set(videos), self.root)
+        if split == "test":
+            videos = [video for video in videos if not is_dropped(video, bad_stimuli)]
         if not videos:
             raise DataError(f"split {split!r} of physion holds no video: nothing is left of {part}")
         self._videos = np.array(videos, dtype=str)  # an array: loader workers share it

@@ -75,6 +75,12 @@ class Voc:
         self._objects = None if split == "trainaug" else "SegmentationObject"
         needed = [(self._layout.pictures, ".jpg")]
         if masks:
+            if split == "trainaug" and not (self._layout.base / self._classes).is_dir():
+                raise DataError(
+                    f"{self._layout.base} has no folder {self._classes}, which split 'trainaug' "
+                    "needs; the official archive has none, PASCAL_VOC.tgz has; or read the "
+                    "pictures alone with masks false"
+                )
             folders = (self._classes, self._objects)
             needed += [(self._layout.base / folder, ".png") for folder in folders if folder]
         for folder, suffix in needed:
@@ -136,6 +142,12 @@ class _Layout:
             found = (Path(name) for name in sorted(names_in(augmented)))
             masks = [path.stem for path in found if path.suffix == ".png"]
             return [name for name in masks if name not in held_out]
+        if kind == "trainaug" and not path.is_file():
+            raise DataError(
+                f"{path} is missing, and so is the folder {augmented} to take the names from; the "
+                "official archive has neither: the list of 10,582 names, trainaug.txt, comes with "
+                "the code of SPOT, and both with PASCAL_VOC.tgz"
+            )
         try:
             lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
