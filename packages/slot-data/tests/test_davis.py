@@ -126,20 +126,21 @@ def test_clips(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("file", "words"),
     [
         ("Annotations/480p/dog/00001.png", r"dog/00001.jpg has no mask: expected .*dog/00001.png"),
-        ("JPEGImages/480p/dog/00000.jpg", None),
+        ("JPEGImages/480p/dog/00000.jpg", r"dog has 1 frames, but 00000.jpg is not among them"),
+        ("JPEGImages/480p/dog/00001.jpg", r"dog holds 2 masks, but video .*dog has 1 frames"),
+        (
+            "JPEGImages/480p/dog",
+            r"1 of the 2 videos in list .*train.txt have no folder in .*; 'dog' is",
+        ),
         ("ImageSets/2017/train.txt", r"root .* of davis holds none of ImageSets/2017/train.txt"),
     ],
 )
-def test_missing_files_are_named(tmp_path, damage, words):
-    write(tmp_path)
-    (tmp_path / damage).unlink()
-    if words is None:
-        assert len(load(tmp_path)[0]["video"]) == 1
-        (tmp_path / "JPEGImages/480p/dog/00001.jpg").unlink()
-        words = r"video .*dog has no frames; expected pictures such as 00000.jpg"
+def test_missing_files_are_named(tmp_path, file, words):
+    path = write(tmp_path) / file
+    path.rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=words):
         load(tmp_path)
 

@@ -191,7 +191,7 @@ def test_pictures_alone_need_no_masks(tmp_path):
     base = write(tmp_path)
     (base / "SegmentationClass/2011_000002.png").unlink()
     assert set(load(tmp_path, masks=False)[0]) == {"video", "id"}
-    words = r"1 of the 1 files of split 'validation' are missing in .*Class; 2011_000002.png is"
+    words = r"1 of the 1 files of .*val.txt are missing in .*Class; 2011_000002.png is the first"
     with pytest.raises(DataError, match=words):
         load(tmp_path)
 

@@ -14,7 +14,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
-from slot_data.file_lists import first_of, require_files
+from slot_data.file_lists import first_of, lines_of, require_files
 from slot_data.framing import Framing, FramingOptions
 from slot_data.image_files import read_sample
 from slot_data.sample import DataError, Sample
@@ -66,12 +66,8 @@ class CelebA:
 def read_partition(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Names and, int64, the numbers of their splits, in the order of the list. Raises DataError if
     it cannot be read or has other lines."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"list {path} of celeba cannot be read: {error}") from error
     names, numbers = [], []
-    for place, line in enumerate(lines, 1):
+    for place, line in enumerate(lines_of(path, "celeba"), 1):
         parts = line.split()
         if not parts:
             continue

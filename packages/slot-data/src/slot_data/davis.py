@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, Unpack
 import numpy as np
 
 from slot_data.clips import ClipChoice, Clips, num_clips
-from slot_data.file_lists import first_of, names_in
+from slot_data.file_lists import first_of, lines_of, names_in
 from slot_data.framing import Framing, FramingOptions
 from slot_data.image_files import read_sample
 from slot_data.sample import DataError, Sample, with_maps
@@ -76,7 +76,7 @@ class Davis(VideoClips):
         self.root = base
         frames = first_of(base, [f"JPEGImages/{resolution}"], "davis")
         marks = _annotations(base, annotations, resolution) if masks else None
-        names = [name for part in LISTS[split] for name in _listed(base, year, part)]
+        names = [name for part in LISTS[split] for name in _listed(base, frames, year, part)]
         style = (year == "2016", void == "mark")
         videos = [_video(frames / name, marks / name if marks else None, *style) for name in names]
         choice = ClipChoice(num_frames, stride, clips) if num_frames is not None else None
@@ -141,32 +141,39 @@ def _annotations(base: Path, asked: Annotations, resolution: str) -> Path:
     return base / possible[there[0]] if there else first_of(base, list(possible.values()), "davis")
 
 
-def _listed(base: Path, year: Year, part: str) -> list[str]:
-    """The videos of a list. Its lines are names, or a path of each frame and its mask."""
+def _listed(base: Path, frames: Path, year: Year, part: str) -> list[str]:
+    """The videos of a list, which have folders in `frames`. Its lines are names, or a path of each
+    frame and its mask."""
     places = [f"ImageSets/{year}/{part}.txt"]
     if year == "2016":
         places.append(f"ImageSets/480p/{part}.txt")
     path = first_of(base, places, "davis")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"list {path} of davis cannot be read: {error}") from error
-    firsts = [line.split()[0] for line in lines if line.strip()]
+    firsts = [line.split()[0] for line in lines_of(path, "davis") if line.strip()]
     names = dict.fromkeys(Path(p).parent.name if "/" in p else p for p in firsts)
     if not names:
         raise DataError(f"list {path} of davis is empty")
+    present = names_in(frames)
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(names)} videos in list {path} have no folder in {frames}; "
+            f"{missing[0]!r} is the first"
+        )
     return list(names)
 
 
 def _video(frames: Path, masks: Path | None, one_object: bool, mark_void: bool) -> _Video:
-    stems = sorted(Path(name).stem for name in names_in(frames) if name.endswith(".jpg"))
-    if not stems:
+    pictures = names_in(frames)
+    count = sum(name.endswith(".jpg") for name in pictures)
+    if not count:
         raise DataError(f"video {frames} has no frames; expected pictures such as 00000.jpg")
-    if masks is not None:
-        present = names_in(masks)
-        missing = [stem for stem in stems if f"{stem}.png" not in present]
-        if missing:
-            raise DataError(
-                f"frame {frames / missing[0]}.jpg has no mask: expected {masks / missing[0]}.png"
-            )
+    stems = [f"{number:05d}" for number in range(count)]
+    marked = {name for name in names_in(masks) if name.endswith(".png")} if masks else set()
+    for stem in stems:
+        if f"{stem}.jpg" not in pictures:
+            raise DataError(f"video {frames} has {count} frames, but {stem}.jpg is not among them")
+        if masks and f"{stem}.png" not in marked:
+            raise DataError(f"frame {frames / stem}.jpg has no mask: expected {masks / stem}.png")
+    if len(marked) > count:
+        raise DataError(f"{masks} holds {len(marked)} masks, but video {frames} has {count} frames")
     return _Video(frames, tuple(stems), masks, one_object, mark_void)

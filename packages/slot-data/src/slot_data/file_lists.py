@@ -1,5 +1,9 @@
-"""The files of a folder: those below it in the order in which people number them, and those that
-are missing."""
+"""The files of a folder: those below it in the order in which people number them, those that are
+missing, and the lines of a list.
+
+Links are followed, since people keep their data on other disks. Names that begin with a dot are
+left out: they are what systems and archives leave behind, such as `._000001.jpg`.
+"""
 
 import os
 import re
@@ -10,14 +14,17 @@ from slot_data.sample import DataError
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """All files below `folder` of these kinds, in the order of their paths, 2 before 10. Names
-    that begin with a dot are left out."""
-    found = [
-        Path(place, name)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-    ]
+    """All files below `folder` of these kinds, in the order of their paths, 2 before 10. Raises
+    DataError if a folder in it is a link to one that holds it, which would never end."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        for name in folders:
+            _refuse_loop(Path(place, name))
+        found += [
+            Path(place, name)
+            for name in names
+            if Path(name).suffix.lower() in suffixes and not name.startswith(".")
+        ]
     return sorted(found, key=lambda path: (_natural(path.as_posix()), path))
 
 
@@ -26,7 +33,16 @@ def names_in(folder: Path) -> set[str]:
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:  # up to 200,000: no path for each
-        return {entry.name for entry in entries}
+        return {entry.name for entry in entries if not entry.name.startswith(".")}
+
+
+def lines_of(path: Path, dataset: str) -> list[str]:
+    """The lines of a list, whatever ends them, without the mark that some editors begin with.
+    Raises DataError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"list {path} of {dataset} cannot be read: {error}") from error
 
 
 def first_of(root: Path, places: Sequence[str], dataset: str) -> Path:
@@ -46,6 +62,11 @@ def require_files(folder: Path, names: Sequence[str], what: str) -> None:
             f"{len(missing)} of the {len(names)} {what} are missing in {folder}; "
             f"{missing[0]} is the first"
         )
+
+
+def _refuse_loop(folder: Path) -> None:
+    if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{folder} is a link to {folder.resolve()}, which holds it itself")
 
 
 def _natural(text: str) -> list[str | int]:

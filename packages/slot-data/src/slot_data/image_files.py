@@ -47,7 +47,7 @@ PictureFile = Path | PictureBytes
 
 def read_picture(path: PictureFile) -> np.ndarray:
     """uint8 [H W 3]. Raises DataError if the file cannot be read whole or holds float pixels."""
-    image = ImageOps.exif_transpose(_open(path))
+    image = _open(path, upright=True)
     if image.mode in ("I", "I;16", "I;16B"):
         grey = np.asarray(image).astype(np.int64) >> 8
         return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
@@ -109,13 +109,15 @@ def sample_of(
     return sample
 
 
-def _open(path: PictureFile) -> Image.Image:
+def _open(path: PictureFile, upright: bool = False) -> Image.Image:
+    if isinstance(path, Path) and path.is_symlink() and not path.exists():
+        raise DataError(f"{path} is a link to {path.readlink()}, which is not there")
     try:
         image = Image.open(BytesIO(path.content) if isinstance(path, PictureBytes) else path)
         image.load()
+        return ImageOps.exif_transpose(image) if upright else image
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
-    return image
 
 
 def size_of(shape: tuple[int, ...]) -> str:

@@ -228,7 +228,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _version(folder: Path) -> Path:
-    versions = [path for path in folder.iterdir() if path.is_dir()]
+    versions = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
     if len(versions) != 1:
         raise DataError(f"{folder} holds {len(versions)} folders; expected one, such as 1.0.0")
     return versions[0]

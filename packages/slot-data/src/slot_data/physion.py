@@ -102,6 +102,7 @@ class Physion:
         scenarios = SCENARIOS if scenario == "all" else (scenario,)
         suffix = "" if pictures else ".mp4"
         videos = _videos(self.root, part, scenarios, suffix)
+        present = videos if scenario == "all" else None
         if split != "all" and split_lists is not None:
             path = Path(split_lists).expanduser()
             path /= f"{part}_{'val' if split == 'validation' else split}.json"
@@ -116,7 +117,7 @@ class Physion:
         self._videos = np.array(videos, dtype=str)  # an array: loader workers share it
         self._outcomes = None
         if outcomes and part in OUTCOMES:
-            self._outcomes = _outcomes(self.root / OUTCOMES[part], videos)
+            self._outcomes = _outcomes(self.root / OUTCOMES[part], videos, present)
 
     def __len__(self) -> int:
         return len(self._videos) * self._clips_per_video
@@ -147,7 +148,7 @@ def read_outcomes(path: Path) -> dict[str, bool]:
     """Stimulus -> outcome, from a list of labels. Raises DataError if it is missing or has lines
     other than a name and True or False."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"labels {path} of physion cannot be read: {error}") from error
@@ -209,9 +210,19 @@ def _listed(path: Path, scenarios: tuple[str, ...], present: set[str], root: Pat
     return videos
 
 
-def _outcomes(path: Path, videos: list[str]) -> np.ndarray:
+def _outcomes(path: Path, videos: list[str], present: list[str] | None) -> np.ndarray:
+    """bool of each video. present: the paths of all of them, to compare the list with; None where
+    the list has more."""
     known = read_outcomes(path)
     stimuli = [stimulus_of(video.rpartition("/")[2]) for video in videos]
+    if present is not None:
+        there = {stimulus_of(video.rpartition("/")[2]) for video in present}
+        missing = [stimulus for stimulus in known if stimulus not in there]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of the {len(known)} stimuli in {path} have no video; "
+                f"{missing[0]} is the first"
+            )
     for video, stimulus in zip(videos, stimuli, strict=True):
         if stimulus not in known:
             raise DataError(f"video {video} of physion has no outcome in {path}")

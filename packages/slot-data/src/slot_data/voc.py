@@ -23,7 +23,7 @@ from typing import ClassVar, Literal, Unpack
 import numpy as np
 import torch
 
-from slot_data.file_lists import names_in, require_files
+from slot_data.file_lists import lines_of, names_in, require_files
 from slot_data.framing import Framing, FramingOptions
 from slot_data.image_files import read_mask, read_picture, sample_of
 from slot_data.sample import DataError, Sample
@@ -85,7 +85,7 @@ class Voc:
             needed += [(self._layout.base / folder, ".png") for folder in folders if folder]
         for folder, suffix in needed:
             files = [f"{name}{suffix}" for name in self._names]
-            require_files(folder, files, f"files of split {split!r}")
+            require_files(folder, files, f"files of {self._layout.lists / LISTS[split]}.txt")
 
     def __len__(self) -> int:
         return len(self._names)
@@ -148,10 +148,7 @@ class _Layout:
                 "official archive has neither: the list of 10,582 names, trainaug.txt, comes with "
                 "the code of SPOT, and both with PASCAL_VOC.tgz"
             )
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"list {path} of voc cannot be read: {error}") from error
+        lines = lines_of(path, "voc")
         names = [Path(line.split()[0]).stem for line in lines if line.strip()]
         if not names:
             raise DataError(f"list {path} of voc is empty")
