@@ -137,6 +137,15 @@ def test_each_step_goes_on_from_the_last(slots: Tensor):
     torch.testing.assert_close(model(slots[:, 1:], 7), at_once, rtol=0, atol=0)
 
 
+def test_interleaved_rollouts_are_as_if_alone():
+    """As SlotDiffusion rolls out Physion: each offset apart, and then the frames in order."""
+    model, past = tiny(), torch.randn(2, 8, 5, 6)
+    apart = [model(past[:, offset::2], 3) for offset in (0, 1)]
+    together = model(past, 5, stride=2)
+    expected = torch.stack(apart, 2).flatten(1, 2)[:, :5]
+    torch.testing.assert_close(together, expected, **CLOSE)
+
+
 @pytest.mark.parametrize("options", [{}, {"time_encoding": "learned"}, {"norm_first": False}])
 def test_gradients_reach_every_parameter(slots: Tensor, options: dict):
     model = tiny(slot_encoding="learned", num_slots=5, **options).train()
@@ -164,8 +173,10 @@ def test_decay_keeps_the_size_of_the_loss():
 
 def test_what_cannot_be_used_is_told_in_a_sentence(slots: Tensor, unchecked_types: None):
     model = tiny()
-    with pytest.raises(InputError, match=r"of 2 frames; a prediction needs the burn-in of 3$"):
+    with pytest.raises(InputError, match=r"of 2 frames; a prediction needs 3, the burn-in of 3$"):
         model(slots[:, :2], 1)
+    with pytest.raises(InputError, match=r"4 frames; .* needs 6, the burn-in of 3 frames 2 apart"):
+        model(slots, 1, stride=2)
     with pytest.raises(InputError, match="num_steps is 0, expected at least 1"):
         model(slots, 0)
     with pytest.raises(InputError, match="a width of 8 cannot be split among 3 heads"):

@@ -8,8 +8,8 @@ stay a set: permuted alike in every frame, they give permuted predictions.
 The positions are counted in the window, not in the video. So a frame that stays in it is one step
 older at the next prediction, all tokens of it change, and with them the keys and values of every
 layer: no cache of these gives the same numbers. What can be kept is each frame before its age is
-added, projected once; and the last layer is computed for the newest frame's slots alone, since
-nobody reads the others.
+added, projected once; the last layer is computed for the newest frame's slots alone, since nobody
+reads the others; and interleaved rollouts share one batch.
 
 As in SlotFormer's code, which SlotDiffusion uses: prediction is a projection of the newest frame's
 tokens, without a residual; the sine encoding is of the age in frames, sines first and then
@@ -103,25 +103,40 @@ class SlotFormer(nn.Module):
             self.register_buffer(name, sine_encoding(length, dim), persistent=False)
 
     def forward(
-        self, slots: Float[Tensor, "batch past slots dim"], num_steps: int
+        self, slots: Float[Tensor, "batch past slots dim"], num_steps: int, stride: int = 1
     ) -> Float[Tensor, "batch {num_steps} slots dim"]:
         """The slots of the ``num_steps`` frames after ``slots``.
 
         Args:
             slots: of at least ``burn_in`` frames; the last of them are looked at.
             num_steps: any number of frames.
+            stride: how many frames apart two frames of a window are. Above 1, so many interleaved
+                rollouts run as one batch, each with every ``stride``-th frame.
 
         Raises:
-            InputError: if there are fewer frames, or no step is asked for.
+            InputError: if there are fewer than ``burn_in * stride`` frames, or no step is asked
+                for.
         """
-        if slots.shape[1] < self.burn_in:
+        past = self.burn_in * stride
+        if slots.shape[1] < past:
+            words = f" frames {stride} apart" if stride > 1 else ""
             raise InputError(
-                f"the slots are of {slots.shape[1]} frames; a prediction needs the burn-in of "
-                f"{self.burn_in}"
+                f"the slots are of {slots.shape[1]} frames; a prediction needs {past}, the "
+                f"burn-in of {self.burn_in}{words}"
             )
         if num_steps < 1:
             raise InputError(f"num_steps is {num_steps}, expected at least 1")
-        window = self.input(slots[:, -self.burn_in :])
+        if stride == 1:
+            return self._roll_out(slots[:, -past:], num_steps)
+        apart = slots[:, -past:].unflatten(1, (self.burn_in, stride)).transpose(1, 2)
+        predicted = self._roll_out(apart.flatten(0, 1), -(-num_steps // stride))
+        together = predicted.unflatten(0, (-1, stride)).transpose(1, 2).flatten(1, 2)
+        return together[:, :num_steps]
+
+    def _roll_out(
+        self, slots: Float[Tensor, "batch burn_in slots dim"], num_steps: int
+    ) -> Float[Tensor, "batch {num_steps} slots dim"]:
+        window = self.input(slots)
         predicted = [self._next(window)]
         while len(predicted) < num_steps:
             newest = self.input(predicted[-1])[:, None]

@@ -17,6 +17,7 @@ from slot_core import (
     ResidualMLPPredictor,
     SlotAttention,
     SlotEncoder,
+    SlotFormer,
     TransformerPredictor,
 )
 from slot_core.backbones import CNN, ResNet, ViT
@@ -33,20 +34,24 @@ from slot_decoders.models.configs import (
     PreprocessingConfig,
     ResNetConfig,
     SlotAutoencoderConfig,
+    SlotDynamicsConfig,
     SpatialBroadcastConfig,
     TokenizerConfig,
     TransformerPredictorConfig,
     ViTConfig,
 )
 from slot_decoders.models.preprocessing import Preprocessing
+from slot_decoders.models.relation_readout_model import RelationReadoutModel
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+from slot_decoders.models.slot_dynamics_model import SlotDynamicsModel
 from slot_decoders.models.tokenizer_model import TokenizerModel
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
 from slot_decoders.tokenizers import DVAE
 
 # Configuration -> the model it describes, by the name that config.json gives it.
 MODEL_CLASSES: dict[str, type[HubModel]] = {
-    kind.__name__: kind for kind in (SlotAutoencoder, TokenizerModel)
+    kind.__name__: kind
+    for kind in (SlotAutoencoder, TokenizerModel, SlotDynamicsModel, RelationReadoutModel)
 }
 
 
@@ -120,8 +125,15 @@ def build_tokenizer(config: TokenizerConfig) -> nn.Module:
     return kinds[type(config)](**config.model_dump(exclude={"type"}))
 
 
-def build_decoder(config: SlotAutoencoderConfig) -> SpatialBroadcastDecoder:
-    """The decoder of a model."""
-    decoder: SpatialBroadcastConfig = config.decoder
+def build_dynamics(config: SlotDynamicsConfig) -> SlotFormer:
+    """What predicts slots."""
+    needed = config.num_slots if config.dynamics.slot_encoding else None
+    return SlotFormer(config.slot_dim, num_slots=needed, **config.dynamics.model_dump())
+
+
+def build_decoder(config: SlotAutoencoderConfig | SlotDynamicsConfig) -> SpatialBroadcastDecoder:
+    """The decoder of a model that has one."""
+    decoder = config.decoder
+    assert isinstance(decoder, SpatialBroadcastConfig)
     options = decoder.model_dump(exclude={"type"})
     return SpatialBroadcastDecoder(config.slot_dim, config.preprocessing.image_size, **options)

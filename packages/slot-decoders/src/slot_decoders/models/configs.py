@@ -14,6 +14,8 @@ from slot_core import StrictConfig
 from slot_core.backbones.vit import Kind as ViTKind
 from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
+from slot_core.relation_readout import Aggregation
+from slot_core.slot_dynamics import Encoding as SlotFormerEncoding
 
 Size = tuple[PositiveInt, PositiveInt]
 
@@ -234,5 +236,77 @@ class SlotAutoencoderConfig(StrictConfig):
         return self
 
 
+# SHA-256 of a checkpoint: slot_core.fingerprint.
+Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class SlotFormerConfig(StrictConfig):
+    """slot_core.SlotFormer."""
+
+    burn_in: PositiveInt = 15
+    model_dim: PositiveInt = 256
+    num_layers: PositiveInt = 12
+    num_heads: PositiveInt = 8
+    hidden_dim: PositiveInt | None = None
+    norm_first: bool = True
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    time_encoding: SlotFormerEncoding = "sine"
+    slot_encoding: SlotFormerEncoding | None = None
+
+    @model_validator(mode="after")
+    def _has_whole_heads_and_waves(self) -> SlotFormerConfig:
+        for part in (self.num_heads, 2 if self._has_waves else 1):
+            if self.model_dim % part:
+                raise ValueError(f"'model_dim' is {self.model_dim}, expected a multiple of {part}")
+        return self
+
+    @property
+    def _has_waves(self) -> bool:
+        return "sine" in (self.time_encoding, self.slot_encoding)
+
+
+class SlotDynamicsConfig(StrictConfig):
+    """slot_decoders.models.SlotDynamicsModel: what comes after the slots of a video."""
+
+    num_slots: PositiveInt = 8
+    slot_dim: PositiveInt = 192
+    slots_of: Fingerprint | None = None  # the model that found the slots; taken from the data
+    stride: PositiveInt = 1  # frames from one of a clip to the next
+    dynamics: SlotFormerConfig = SlotFormerConfig()
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    decoder: DecoderConfig | None = None  # that of the model that found the slots
+    slot_loss_weight: float = Field(default=1.0, ge=0)
+    image_loss_weight: float = Field(default=0.0, ge=0)
+    loss_decay: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> SlotDynamicsConfig:
+        if self.image_loss_weight and self.decoder is None:
+            raise ValueError("'image_loss_weight' needs a 'decoder', which is not stated")
+        if not self.image_loss_weight and not self.slot_loss_weight:
+            raise ValueError("'slot_loss_weight' and 'image_loss_weight' are both 0")
+        return self
+
+
+class ReadoutConfig(StrictConfig):
+    """slot_core.RelationReadout."""
+
+    hidden_dim: PositiveInt = 192
+    aggregation: Aggregation = "max"
+    num_layers: PositiveInt = 1
+    both_orders: bool = False
+
+
+class RelationReadoutConfig(StrictConfig):
+    """slot_decoders.models.RelationReadoutModel: an answer about two objects of a video."""
+
+    num_slots: int = Field(default=8, ge=2)
+    slot_dim: PositiveInt = 192
+    slots_of: Fingerprint | None = None  # the model that found the slots; taken from the data
+    readout: ReadoutConfig = ReadoutConfig()
+
+
 # What build_model builds and a checkpoint's config.json describes.
-ModelConfig = SlotAutoencoderConfig | TokenizerModelConfig
+ModelConfig = (
+    SlotAutoencoderConfig | TokenizerModelConfig | SlotDynamicsConfig | RelationReadoutConfig
+)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from slot_core import CheckpointError, ConfigError, HubModel, InputError
+from slot_core import CheckpointError, ConfigError, HubModel, InputError, fingerprint
 from slot_core.hub import (
     CONFIG,
     WEIGHTS,
@@ -18,6 +18,8 @@ from slot_core.hub import (
     read_weights,
 )
 from slot_decoders.models.build import MODEL_CLASSES
+from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+from slot_decoders.models.slot_dynamics_model import SlotDynamicsModel
 from slot_decoders.models.tokenizer_model import TokenizerModel
 
 
@@ -119,17 +121,55 @@ def start_tokenizer(
         ("preprocessing", trained.config.preprocessing, wanted.preprocessing),
         ("decoder.tokenizer", trained.config.tokenizer, wanted.decoder.tokenizer),
     ):
-        if difference := _first_difference(theirs.model_dump(), ours.model_dump(), part):
+        if difference := first_difference(theirs.model_dump(), ours.model_dump(), part):
             raise ConfigError(f"{repo_or_folder}: is another tokenizer; {difference}")
     own.load_state_dict(trained.tokenizer.state_dict(), strict=True)
 
 
-def _first_difference(theirs: Any, ours: Any, key: str) -> str | None:
-    """Where two configurations differ first, in words."""
+def start_decoder(
+    model: SlotDynamicsModel, repo_or_folder: str | Path, *, revision: str | None = None
+) -> None:
+    """Give a model of dynamics the decoder of the model whose slots it predicts.
+
+    Args:
+        model: its decoder is of the same configuration; it keeps its device and its precision.
+        repo_or_folder: of a ``SlotAutoencoder``, as for ``load_model``.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint, it is damaged, of another kind, or not
+            the one that found the slots.
+        ConfigError: naming the first key in which the two models differ.
+        InputError: if the model has no decoder.
+    """
+    if model.decoder is None:
+        raise InputError("this model of slots has no decoder; state it as model.decoder")
+    trained = load_model(repo_or_folder, revision=revision)
+    if not isinstance(trained, SlotAutoencoder):
+        raise CheckpointError(
+            f"{repo_or_folder}: holds a {type(trained).__name__}, expected a SlotAutoencoder"
+        )
+    found_by = fingerprint(published_half(repo_or_folder), revision)
+    if model.config.slots_of not in (None, found_by):
+        raise CheckpointError(
+            f"{repo_or_folder}: is the model {found_by[:12]}, but the slots are of "
+            f"{str(model.config.slots_of)[:12]}"
+        )
+    parts = ("num_slots", "slot_dim", "preprocessing", "decoder")
+    theirs, ours = (
+        config.model_dump(include=set(parts)) for config in (trained.config, model.config)
+    )
+    if difference := first_difference(theirs, ours):
+        raise ConfigError(f"{repo_or_folder}: has another decoder; {difference}")
+    model.decoder.load_state_dict(trained.decoder.state_dict(), strict=True)
+
+
+def first_difference(theirs: Any, ours: Any, key: str = "") -> str | None:
+    """Where two configurations differ first, in words; None if they are equal."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted(theirs.keys() | ours.keys()):
-            found = _first_difference(theirs.get(name), ours.get(name), f"{key}.{name}")
-            if found:
+            inner = f"{key}.{name}" if key else name
+            if found := first_difference(theirs.get(name), ours.get(name), inner):
                 return found
         return None
     return None if theirs == ours else f"its {key} is {theirs!r}, the model's is {ours!r}"

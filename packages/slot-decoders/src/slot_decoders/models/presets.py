@@ -12,14 +12,19 @@ from slot_decoders.models.configs import (
     DVAEConfig,
     EncoderConfig,
     ModelConfig,
+    RelationReadoutConfig,
     ResNetConfig,
     SlotAttentionConfig,
     SlotAutoencoderConfig,
+    SlotDynamicsConfig,
+    SlotFormerConfig,
     SpatialBroadcastConfig,
     TokenizerModelConfig,
     TransformerPredictorConfig,
 )
+from slot_decoders.models.relation_readout_model import RelationReadoutModel
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
+from slot_decoders.models.slot_dynamics_model import SlotDynamicsModel
 from slot_decoders.models.tokenizer_model import TokenizerModel
 
 # Slot Attention as SlotDiffusion trains it on CLEVRTex: ResNet-18 instead of the paper's CNN,
@@ -51,10 +56,20 @@ SAVI = SlotAutoencoderConfig(
 # The dVAE of SLATE and STEVE as SlotDiffusion trains it.
 DVAE = TokenizerModelConfig(tokenizer=DVAEConfig())
 
+# SlotFormer as SlotDiffusion trains it on Physion: every third frame, no loss through the decoder.
+SLOT_FORMER = SlotDynamicsConfig(
+    num_slots=8, slot_dim=192, stride=3, dynamics=SlotFormerConfig(hidden_dim=1024)
+)
+
+# The readout of SlotFormer and SlotDiffusion on Physion.
+RELATION_READOUT = RelationReadoutConfig(num_slots=8, slot_dim=192)
+
 PRESETS: dict[str, ModelConfig] = {
     "slot_attention": SLOT_ATTENTION,
     "savi": SAVI,
     "dvae": DVAE,
+    "slot_former": SLOT_FORMER,
+    "relation_readout": RELATION_READOUT,
 }
 
 
@@ -106,6 +121,30 @@ def dvae(*, image_size: int | None = None, **changes: Any) -> TokenizerModel:
         ConfigError: naming the key that does not exist or fit.
     """
     return _build("dvae", image_size, changes)
+
+
+def slot_former(**changes: Any) -> SlotDynamicsModel:
+    """SlotFormer (Wu et al. 2022, arXiv 2210.05861): slots of past frames to those of future ones.
+
+    Args:
+        changes: as for ``slot_attention``: ``slot_former(dynamics={"num_layers": 4})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    return _build("slot_former", None, changes)
+
+
+def relation_readout(**changes: Any) -> RelationReadoutModel:
+    """The readout of SlotFormer on Physion: will two objects touch?
+
+    Args:
+        changes: as for ``slot_attention``: ``relation_readout(readout={"num_layers": 2})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    return _build("relation_readout", None, changes)
 
 
 def _build(name: str, image_size: int | None, changes: Mapping[str, Any]) -> Any:

@@ -12,13 +12,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from slot_core import ConfigError
+from slot_decoders.models.configs import RelationReadoutConfig, SlotAutoencoderConfig
 from slot_decoders.models.state_dicts import slotdiffusion_encoder as encoder
 from slot_decoders.models.state_dicts import slotdiffusion_mixture as mixture
+from slot_decoders.models.state_dicts import slotdiffusion_readout as readout
 from slot_decoders.models.state_dicts import slotdiffusion_video as video
 from slot_decoders.models.state_dicts.mapping import StateDictMap
 
 # Class of their model -> its constructor arguments.
-ARGUMENTS = {"SA": mixture.SAArguments, "SAVi": mixture.SAViArguments}
+ARGUMENTS = {
+    "SA": mixture.SAArguments,
+    "SAVi": mixture.SAViArguments,
+    "PhysionReadout": readout.PhysionReadoutArguments,
+}
 
 
 def read_config(description: Mapping[str, Any], *, source: str) -> Any:
@@ -48,6 +54,9 @@ def read_config(description: Mapping[str, Any], *, source: str) -> Any:
 
 def state_dict_map(config: Any) -> StateDictMap:
     """How the weights of their model of this configuration correspond to ours."""
+    if isinstance(config, RelationReadoutConfig):
+        return readout.readout_map()
+    assert isinstance(config, SlotAutoencoderConfig)
     return StateDictMap(
         names={
             **encoder.encoder_names(config.encoder),

@@ -1,0 +1,73 @@
+"""The readout as a model that trains on slots and answers (Physion, Bear et al. 2021).
+
+The slots are of videos whose future was rolled out before (``apps/roll_out_slots.py``). The loss
+is the cross-entropy of the answers (SlotFormer, arXiv 2210.05861, section 4.4).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from slot_core import HubModel, LossOutput, RelationReadout, StrictConfig
+from slot_decoders.models.configs import RelationReadoutConfig
+from slot_decoders.models.slot_autoencoder import without_gradients
+
+Slots = Float[Tensor, "batch time slots dim"]
+
+
+class RelationReadoutModel(HubModel):
+    """Slots of a video to the answer of one question about any two of its objects.
+
+    Args:
+        readout: slots to logits.
+        config: that describes it.
+    """
+
+    config_class: ClassVar[type[StrictConfig]] = RelationReadoutConfig
+    config: RelationReadoutConfig
+
+    def __init__(self, readout: RelationReadout, config: RelationReadoutConfig) -> None:
+        super().__init__()
+        self.readout = readout
+        self.config = config
+
+    @classmethod
+    def from_config(cls, config: RelationReadoutConfig) -> RelationReadoutModel:
+        """The freshly initialised model that ``config`` describes."""
+        return cls(RelationReadout(config.slot_dim, **config.readout.model_dump()), config)
+
+    @property
+    def num_slots(self) -> int:
+        """How many slots a frame has."""
+        return self.config.num_slots
+
+    def forward(
+        self,
+        slots: Slots,
+        outcome: Bool[Tensor, " batch"],
+        *,
+        generator: torch.Generator | None = None,
+        progress: float = 1.0,
+    ) -> LossOutput:
+        """The training step: the cross-entropy of the answers.
+
+        Args:
+            slots: of whole videos.
+            outcome: the true answers.
+            generator: nothing here is random.
+            progress: share of the training that is done; nothing here depends on it.
+        """
+        logits = self.readout(slots)
+        loss = F.binary_cross_entropy_with_logits(logits, outcome.to(logits.dtype))
+        accuracy = ((logits > 0) == outcome).float().mean()
+        return LossOutput(loss, {"cross_entropy": loss, "accuracy": accuracy.detach()})
+
+    @without_gradients
+    def answer(self, slots: Slots) -> Float[Tensor, " batch"]:
+        """The logit of each video; above 0 the answer is yes."""
+        return self.readout(slots)

@@ -1,0 +1,157 @@
+"""SlotFormer joined to the frozen decoder of the model whose slots it predicts.
+
+It trains on slots that were written to disk before (``apps/extract_slots.py``): the first
+``burn_in`` frames of a clip are given, the others are predicted one after the other, and the loss
+is their squared error (SlotFormer, arXiv 2210.05861, section 3.3). Where ``image_loss_weight`` is
+above 0 the predicted slots are decoded as well, and the decoder's own loss towards the true frames
+is added: SlotFormer's image loss for a mixture decoder, SlotDiffusion's denoising loss for a
+diffusion decoder. The decoder stays as it is and passes gradients to the slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from slot_core import HubModel, InputError, LossOutput, SlotFormer, StrictConfig, prediction_losses
+from slot_decoders.models.configs import SlotDynamicsConfig
+from slot_decoders.models.preprocessing import Preprocessing
+from slot_decoders.models.slot_autoencoder import Video, without_gradients
+
+Slots = Float[Tensor, "batch time slots dim"]
+MOST_NAMED = 6  # future frames whose error has a name of its own, as in SlotFormer's code
+
+
+class SlotDynamicsModel(HubModel):
+    """Slots of past frames to slots, and pictures, of future frames.
+
+    Args:
+        dynamics: SlotFormer.
+        decoder: slots to video, kept as it is; None where only slots are asked for.
+        preprocessing: of the video that the decoder is to paint.
+        config: that describes these parts.
+    """
+
+    config_class: ClassVar[type[StrictConfig]] = SlotDynamicsConfig
+    config: SlotDynamicsConfig
+
+    def __init__(
+        self,
+        dynamics: SlotFormer,
+        decoder: Any,
+        preprocessing: Preprocessing,
+        config: SlotDynamicsConfig,
+    ) -> None:
+        super().__init__()
+        self.dynamics = dynamics
+        self.decoder = decoder
+        self.preprocessing = preprocessing
+        self.config = config
+        if decoder is not None:
+            decoder.requires_grad_(requires_grad=False)
+            decoder.eval()
+
+    @classmethod
+    def from_config(cls, config: SlotDynamicsConfig) -> SlotDynamicsModel:
+        """The freshly initialised model that ``config`` describes."""
+        from slot_decoders.models.build import build_decoder, build_dynamics, build_preprocessing
+
+        decoder = None if config.decoder is None else build_decoder(config)
+        preprocessing = build_preprocessing(config.preprocessing)
+        return cls(build_dynamics(config), decoder, preprocessing, config)
+
+    def train(self, mode: bool = True) -> SlotDynamicsModel:
+        """Training mode for the dynamics; the decoder stays in eval mode."""
+        super().train(mode)
+        if self.decoder is not None:
+            self.decoder.eval()
+        return self
+
+    @property
+    def num_slots(self) -> int:
+        """How many slots a frame has."""
+        return self.config.num_slots
+
+    def forward(
+        self,
+        slots: Slots,
+        video: Video | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        progress: float = 1.0,
+    ) -> LossOutput:
+        """The training step: predict the frames after the burn-in.
+
+        Args:
+            slots: of ``burn_in`` frames and those to predict, ``stride`` frames apart.
+            video: the same frames, float in [0, 1]; needed for the image loss alone.
+            generator: draws what is random in the decoder.
+            progress: share of the training that is done; nothing here depends on it.
+
+        Raises:
+            InputError: if there is nothing to predict, or the image loss lacks its video.
+        """
+        burn_in = self.config.dynamics.burn_in
+        past, future = slots[:, :burn_in], slots[:, burn_in:]
+        if not future.shape[1]:
+            raise InputError(
+                f"the slots are of {slots.shape[1]} frames; training needs the burn-in of "
+                f"{burn_in} and at least 1 to predict"
+            )
+        predicted = self.dynamics(past, future.shape[1])
+        loss, errors = prediction_losses(predicted, future, decay=self.config.loss_decay)
+        parts = {"slot_error": loss}
+        for step in range(min(MOST_NAMED, len(errors))):
+            parts[f"slot_error_{step + 1}"] = errors[step]
+        total = self.config.slot_loss_weight * loss
+        if self.config.image_loss_weight:
+            if video is None:
+                raise InputError("the image loss needs the video of the slots' frames")
+            image = self.decoder(predicted, self.preprocessing(video[:, burn_in:]))
+            total = total + self.config.image_loss_weight * image.total
+            parts |= {f"image_{name}": value for name, value in image.parts.items()}
+        return LossOutput(total, parts, slots=predicted.detach())
+
+    @without_gradients
+    def rollout(self, slots: Slots, num_steps: int) -> Slots:
+        """The slots of the next ``num_steps`` frames, any number of them.
+
+        A model that was trained on every n-th frame (``stride``) predicts the frames between by n
+        interleaved rollouts at once, each from every n-th frame of the past.
+
+        Args:
+            slots: of at least ``burn_in`` times ``stride`` consecutive frames.
+            num_steps: how many frames.
+
+        Raises:
+            InputError: if there are fewer frames, or no step is asked for.
+        """
+        return self.dynamics(slots, num_steps, stride=self.config.stride)
+
+    @without_gradients
+    def decode(self, slots: Slots, generator: torch.Generator | None = None) -> Video:
+        """The frames that the slots stand for, in [0, 1] at the model's size.
+
+        Raises:
+            InputError: if the model has no decoder.
+        """
+        return self.preprocessing.undo(self._decoder().decode(slots, generator).reconstruction)
+
+    @without_gradients
+    def masks(
+        self, slots: Slots, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch time slots height width"] | None:
+        """The decoder's soft masks of the slots at the model's size; None if it makes none.
+
+        Raises:
+            InputError: if the model has no decoder.
+        """
+        return self._decoder().decode(slots, generator).masks
+
+    def _decoder(self) -> Any:
+        if self.decoder is None:
+            raise InputError("this model of slots has no decoder")
+        return self.decoder
