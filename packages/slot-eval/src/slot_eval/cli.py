@@ -1,4 +1,4 @@
-"""The command line: ``slot-eval score | run | compare``.
+"""The command line: ``slot-eval score | run | compare | physion-vqa``.
 
 Wrong input ends with one sentence on stderr and exit code 2; any other exception is a bug and
 shows its traceback.
@@ -15,6 +15,7 @@ import typer
 
 from slot_eval import plugins, protocols
 from slot_eval.errors import EvalError
+from slot_eval.physion_vqa import physion_vqa
 from slot_eval.predictions import check_same_ids, open_labels, save_labels
 from slot_eval.report import (
     RowsFormat,
@@ -162,6 +163,9 @@ def compare(
 ) -> None:
     """Show results side by side."""
     typer.echo(compare_table([read_result(path) for path in results], mixed, metric or ()))
+
+
+app.command()(physion_vqa)
 
 
 def finish(

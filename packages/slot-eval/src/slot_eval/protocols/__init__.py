@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 
 from slot_eval.errors import EvalError
+from slot_eval.protocols.answers import ANSWERS, AnswerProtocol
+from slot_eval.protocols.prediction import PREDICTION, PredictionProtocol
 from slot_eval.protocols.published import PUBLISHED
 from slot_eval.protocols.reconstruction import RECONSTRUCTION, ReconstructionProtocol
 from slot_eval.protocols.segmentation import DataSet, Protocol, differences
 
 __all__ = [
+    "ANSWERS",
+    "PREDICTION",
     "PROTOCOLS",
     "RECONSTRUCTION",
+    "AnswerProtocol",
     "DataSet",
+    "PredictionProtocol",
     "Protocol",
     "ReconstructionProtocol",
     "differences",

@@ -1,0 +1,62 @@
+"""Predicted videos frame by frame, and answers, by hand."""
+
+import math
+
+import torch
+
+from slot_eval import Results, fg_ari, miou, mse, psnr, ssim
+from slot_eval.protocols import ANSWERS, PREDICTION
+from slot_eval.protocols.prediction import by_future_frame
+
+
+def test_every_future_frame_has_a_row():
+    true = torch.zeros(2, 3, 4, 5)
+    predicted = (
+        torch.ones(2, 3, 4, 5) * torch.tensor([[0.0, 1.0, 2.0], [0.0, 3.0, 4.0]])[:, :, None, None]
+    )
+    results = Results(PREDICTION)
+    results.update(["a", "b"], predicted, true)
+    assert [row["id"] for row in results.rows] == [
+        f"{name}+00{step}" for name in "ab" for step in (1, 2, 3)
+    ]
+    frames = by_future_frame(results.rows)
+    assert {step: values["slot_error"] for step, values in frames.items()} == {1: 0, 2: 5, 3: 10}
+    assert results.summary()["slot_error"]["mean"] == 5
+
+
+def test_pixels_and_labels_are_those_of_single_frames():
+    generator = torch.Generator().manual_seed(0)
+    slots = torch.randn(2, 3, 4, 5, generator=generator)
+    videos = (
+        torch.rand(2, 3, 3, 16, 16, generator=generator),
+        torch.rand(2, 3, 3, 16, 16, generator=generator),
+    )
+    labels = (
+        torch.randint(0, 4, (2, 3, 16, 16), generator=generator),
+        torch.randint(0, 3, (2, 3, 16, 16), generator=generator),
+    )
+    labels[1][0, 1] = 0  # a frame without foreground
+    results = Results(PREDICTION)
+    results.update(["a", "b"], slots, slots, videos=videos, labels=labels)
+    row = {row["id"]: row for row in results.rows}["b+003"]
+    for name, metric, (found, real) in (
+        ("mse", mse, videos),
+        ("psnr", psnr, videos),
+        ("ssim", ssim, videos),
+        ("fg_ari", fg_ari, labels),
+        ("miou", miou, labels),
+    ):
+        assert row[name] == float(metric(found[1:, 2], real[1:, 2])[0]), name
+    empty = {row["id"]: row for row in results.rows}["a+002"]
+    assert math.isnan(empty["fg_ari"])
+    assert results.summary()["fg_ari"]["n"] == 5
+    assert by_future_frame(results.rows)[2]["fg_ari"] == float(
+        fg_ari(labels[0][1:, 1], labels[1][1:, 1])[0]
+    )
+
+
+def test_answers():
+    results = Results(ANSWERS)
+    logits = torch.tensor([[0.1], [-3.0], [2.0]])
+    results.update(["a", "b", "c"], logits, torch.tensor([[True], [True], [False]]))
+    assert [row["accuracy"] for row in results.rows] == [1, 0, 0]
