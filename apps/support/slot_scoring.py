@@ -1,0 +1,89 @@
+"""Scoring and drawing models that are given slots: predictions frame by frame, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from slot_decoders.models import RelationReadoutModel, SlotDynamicsModel
+from slot_eval import Results
+from slot_eval.protocols import ANSWERS, PREDICTION
+from support.pictures import pixels, sheet
+
+MOST_FRAMES = 12  # of a strip
+
+
+def results_of_slots(model: Any) -> Results[Any]:
+    """Where the scores of such a model go."""
+    return Results(ANSWERS if isinstance(model, RelationReadoutModel) else PREDICTION)
+
+
+def update_of_slots(
+    results: Results[Any], model: Any, batch: Mapping[str, Any], device: torch.device
+) -> None:
+    """Score a collated batch."""
+    if isinstance(model, RelationReadoutModel):
+        logits = model.answer(batch["slots"].to(device)).float().cpu()
+        results.update(batch["id"], logits[:, None], batch["outcome"][:, None])
+        return
+    past, future = divided(model, batch["slots"])
+    # The frames of a clip are as far apart as those the model was trained on.
+    predicted = model.predict(past.to(device), future.shape[1])
+    score_prediction(results, model, batch, predicted)
+
+
+def score_prediction(
+    results: Results[Any],
+    model: SlotDynamicsModel,
+    batch: Mapping[str, Any],
+    predicted: Float[Tensor, "batch future slots dim"],
+) -> None:
+    """Score the future slots of a batch, and what they look like where it has pixels.
+
+    Args:
+        results: under the protocol of predictions.
+        model: that decodes the slots.
+        batch: of ``burn_in`` and more frames; the last ones are those predicted.
+        predicted: slots of its last frames.
+    """
+    future = predicted.shape[1]
+    more: dict[str, Any] = {}
+    if model.decoder is not None and "video" in batch:
+        painted, masks = model.show(predicted)
+        more["videos"] = painted.float().cpu(), at_size(model, batch["video"][:, -future:])
+        if masks is not None and "labels" in batch:
+            true = batch["labels"][:, -future:]
+            found = torch.nn.functional.interpolate(
+                masks.flatten(0, 1).float().cpu(), true.shape[-2:], mode="bilinear"
+            )
+            more["labels"] = found.argmax(1).unflatten(0, true.shape[:2]), true
+    results.update(batch["id"], predicted.float().cpu(), batch["slots"][:, -future:], **more)
+
+
+def divided(model: SlotDynamicsModel, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """The burn-in and the frames after it."""
+    burn_in = model.config.dynamics.burn_in
+    return slots[:, :burn_in], slots[:, burn_in:]
+
+
+def at_size(model: SlotDynamicsModel, video: Tensor) -> Tensor:
+    """A video in [0, 1] at the size that the model paints."""
+    preprocessing = model.preprocessing.cpu()
+    return preprocessing.undo(preprocessing(video))
+
+
+def strip(
+    video: Float[Tensor, "time 3 height width"],
+    predictions: Mapping[str, Float[Tensor, "time 3 height width"]],
+) -> Image.Image:
+    """Truth and predictions under one another, the future from left to right."""
+    count = len(video)
+    shown = sorted({round(n * (count - 1) / (MOST_FRAMES - 1)) for n in range(MOST_FRAMES)})
+    rows = {"truth": video, **predictions}
+    seen = [pixels(row[None])[0] for row in rows.values()]
+    return sheet({f"+{time + 1}": [row[time] for row in seen] for time in shown})
