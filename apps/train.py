@@ -45,6 +45,7 @@ from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
 from support.schedules import learning_rate_factor
 from support.scoring import draw, means, score
+from support.slot_inputs import told_of_slots
 
 
 def main(
@@ -84,7 +85,7 @@ def main(
 
     # ------------------------------------------------------------------ model and optimizer
     torch.manual_seed(options.train.seed)
-    model = build_model(options.model)
+    model = build_model(told_of_slots(options.model, train_set, validation_set, test_set))
     optimizer = build_optimizer(model, options.optimizer)
 
     # ------------------------------------------------------------------ where an earlier run was

@@ -10,7 +10,7 @@ from typing import Any
 from slot_core import ConfigError, HubModel
 from slot_core.backbones import ViT
 from slot_core.backbones.pretrained import load_pretrained
-from slot_decoders.models import start_from, start_tokenizer
+from slot_decoders.models import SlotDynamicsModel, start_decoder, start_from, start_tokenizer
 from support.options import StartOptions
 
 
@@ -19,8 +19,8 @@ def begin(model: HubModel, options: StartOptions) -> None:
 
     Raises:
         ConfigError: if ``fresh`` is given without ``weights``, the backbone is no ViT, or nothing
-            tells the weights of a part that training would leave as they are: a tokenizer, or a
-            frozen backbone.
+            tells the weights of a part that training would leave as they are: a tokenizer, a
+            decoder of predicted slots, or a frozen backbone.
         CheckpointError: if weights cannot be found or read, or are those of another network.
         InputError: if the model has no part of a name in ``fresh``, or no tokenizer.
     """
@@ -28,7 +28,10 @@ def begin(model: HubModel, options: StartOptions) -> None:
         raise ConfigError("start.fresh names parts that begin anew, but start.weights is not set")
     if options.weights is not None:
         start_from(model, options.weights, options.fresh)
-    _begin_tokenizer(model, options)
+    if isinstance(model, SlotDynamicsModel):
+        _begin_decoder(model, options)
+    else:
+        _begin_tokenizer(model, options)
     _begin_backbone(model, options)
 
 
@@ -39,6 +42,16 @@ def _begin_tokenizer(model: Any, options: StartOptions) -> None:
         raise ConfigError(
             "the decoder's tokenizer would keep its random weights; train one first and set "
             "start.tokenizer to its run, folder or repository"
+        )
+
+
+def _begin_decoder(model: SlotDynamicsModel, options: StartOptions) -> None:
+    if options.decoder is not None:
+        start_decoder(model, options.decoder)
+    elif options.weights is None and model.decoder is not None:
+        raise ConfigError(
+            "the decoder would keep its random weights; set start.decoder to the run, folder or "
+            "repository of the model that found the slots"
         )
 
 

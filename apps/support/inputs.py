@@ -1,4 +1,4 @@
-"""What a model is given of a batch: the video, and what it is told of its objects.
+"""What a model is given of a batch: the video and what it is told of its objects, or slots.
 
 A conditional model is told where the objects of the first frame are. In training and in scoring
 that comes from the true labels, as in SAVi (Kipf et al. 2021, arXiv 2111.12594, section 2.3); of
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from slot_core import HubModel, InputError
 from slot_data.boxes import boxes_from_labels, masks_from_labels, points_from_labels
-from slot_decoders.models import SlotAutoencoder
+from slot_decoders.models import RelationReadoutModel, SlotAutoencoder, SlotDynamicsModel
 
 READERS = {
     "boxes": boxes_from_labels,
@@ -30,10 +30,33 @@ def inputs_of(model: HubModel, batch: Mapping[str, Any], device: torch.device) -
     Raises:
         InputError, DataError: as ``conditioning_of`` does.
     """
+    if isinstance(model, SlotDynamicsModel | RelationReadoutModel):
+        return slots_of(model, batch, device)
     video = batch["video"].to(device, non_blocking=True)
     if isinstance(model, SlotAutoencoder):
         return video, conditioning_of(model, batch)
     return (video,)
+
+
+def slots_of(
+    model: SlotDynamicsModel | RelationReadoutModel, batch: Mapping[str, Any], device: torch.device
+) -> tuple[Tensor, ...]:
+    """Slots, and the video or the answers where the model learns from them.
+
+    Raises:
+        InputError: if the batch lacks what it needs.
+    """
+    second = "outcome"
+    if isinstance(model, SlotDynamicsModel):
+        second = "video" if model.config.image_loss_weight else None
+    for key, option in (("slots", "name=slots"), ("video", "pixels=true"), ("outcome", "outcomes")):
+        if key in ("slots", second) and key not in batch:
+            raise InputError(
+                f"{type(model).__name__} learns from {key}, which the dataset does not give; set "
+                f"data.{option}"
+            )
+    keys = ["slots"] if second is None else ["slots", second]
+    return tuple(batch[key].to(device, non_blocking=True) for key in keys)
 
 
 def conditioning_of(model: SlotAutoencoder, batch: Mapping[str, Any]) -> Tensor | None:

@@ -68,6 +68,7 @@ class StartOptions(StrictConfig):
     weights: str | None = None  # folder, or repository on the Hub, of a model of ours
     fresh: tuple[str, ...] = ()  # parts that begin anew, such as encoder.predictor
     tokenizer: str | None = None  # folder, run, or repository on the Hub, of a first stage
+    decoder: str | None = None  # of predicted slots: that of the model that found them
     backbone: str | None = None  # folder, or repository on the Hub, of a pre-trained ViT
 
 

@@ -1,7 +1,8 @@
 """Scoring a model on held-out samples on all processes at once, and drawing what it found.
 
 A model that finds objects is scored on them, under the protocol that the run names; one that only
-paints, such as a tokenizer, on its reconstructions.
+paints, such as a tokenizer, on its reconstructions; one that is given slots on its predictions or
+answers.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from slot_data import collate
-from slot_decoders.models import SlotAutoencoder
+from slot_decoders.models import RelationReadoutModel, SlotAutoencoder, SlotDynamicsModel
 from slot_eval import Results, protocols
 from support.inputs import conditioning_of
 from support.pictures import comparison, repainted
+from support.slot_scoring import drawn_prediction, results_of_slots, update_of_slots
 
 
 def score(
@@ -38,12 +40,18 @@ def score(
     where objects are to be found and the samples have no labels.
     """
     finds = isinstance(model, SlotAutoencoder)
+    given_slots = isinstance(model, SlotDynamicsModel | RelationReadoutModel)
     results: Any = Results(protocols.get(protocol) if finds else protocols.RECONSTRUCTION)
+    if given_slots:
+        results = results_of_slots(model)
     count = min(num_samples, len(dataset))
     for indices in _batches(
         count, batch_size, accelerator.process_index, accelerator.num_processes
     ):
         batch = collate([dataset[index] for index in indices])
+        if given_slots:
+            update_of_slots(results, model, batch, accelerator.device)
+            continue
         video = batch["video"].to(accelerator.device)
         if not finds:
             painted = model.reconstruct(video).float().cpu()
@@ -75,6 +83,10 @@ def draw(model: Any, dataset: Any, path: Path, *, num_pictures: int, device: tor
     try:
         samples = [dataset[index] for index in range(min(num_pictures, len(dataset)))]
         batch = collate(samples)
+        if isinstance(model, SlotDynamicsModel | RelationReadoutModel):
+            if isinstance(model, SlotDynamicsModel):
+                drawn_prediction(model, batch, path, device)
+            return
         video = batch["video"].to(device)
         if isinstance(model, SlotAutoencoder):
             told = conditioning_of(model, batch)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from slot_decoders.models import RelationReadoutModel, SlotDynamicsModel
+from slot_decoders.models.preprocessing import resize
 from slot_eval import Results
 from slot_eval.protocols import ANSWERS, PREDICTION
 from support.pictures import pixels, sheet
@@ -32,8 +35,8 @@ def update_of_slots(
         results.update(batch["id"], logits[:, None], batch["outcome"][:, None])
         return
     past, future = divided(model, batch["slots"])
-    # The frames of a clip are as far apart as those the model was trained on.
-    predicted = model.predict(past.to(device), future.shape[1])
+    # The frames of a clip are already as far apart as those the model was trained on.
+    predicted = model.rollout(past.to(device), future.shape[1], stride=1)
     score_prediction(results, model, batch, predicted)
 
 
@@ -54,7 +57,7 @@ def score_prediction(
     future = predicted.shape[1]
     more: dict[str, Any] = {}
     if model.decoder is not None and "video" in batch:
-        painted, masks = model.show(predicted)
+        painted, masks = model.decode(predicted)
         more["videos"] = painted.float().cpu(), at_size(model, batch["video"][:, -future:])
         if masks is not None and "labels" in batch:
             true = batch["labels"][:, -future:]
@@ -73,17 +76,38 @@ def divided(model: SlotDynamicsModel, slots: Tensor) -> tuple[Tensor, Tensor]:
 
 def at_size(model: SlotDynamicsModel, video: Tensor) -> Tensor:
     """A video in [0, 1] at the size that the model paints."""
-    preprocessing = model.preprocessing.cpu()
-    return preprocessing.undo(preprocessing(video))
+    return resize(video, model.preprocessing.image_size).clamp(0, 1)
 
 
-def strip(
-    video: Float[Tensor, "time 3 height width"],
-    predictions: Mapping[str, Float[Tensor, "time 3 height width"]],
-) -> Image.Image:
-    """Truth and predictions under one another, the future from left to right."""
-    count = len(video)
+def drawn_prediction(
+    model: SlotDynamicsModel, batch: Mapping[str, Any], path: Path, device: torch.device
+) -> None:
+    """Draw truth and prediction of the clips of a batch, if it has pixels."""
+    if model.decoder is None or "video" not in batch:
+        return
+    past, future = divided(model, batch["slots"])
+    painted, _ = model.decode(model.rollout(past.to(device), future.shape[1], stride=1))
+    true = at_size(model, batch["video"][:, -future.shape[1] :])
+    strip({"truth": true, "prediction": painted.float().cpu()}).save(path)
+
+
+def strip(rows: Mapping[str, Float[Tensor, "batch time 3 height width"]]) -> Image.Image:
+    """Videos by name under one another, clip by clip; time runs from left to right."""
+    seen = {name: pixels(videos) for name, videos in rows.items()}
+    clips, count = next(iter(seen.values())).shape[:2]
     shown = sorted({round(n * (count - 1) / (MOST_FRAMES - 1)) for n in range(MOST_FRAMES)})
-    rows = {"truth": video, **predictions}
-    seen = [pixels(row[None])[0] for row in rows.values()]
-    return sheet({f"+{time + 1}": [row[time] for row in seen] for time in shown})
+    columns: dict[str, list[np.ndarray]] = {"": []}
+    for clip in range(clips):
+        for name, videos in seen.items():
+            columns[""].append(caption(name, videos.shape[2]))
+            for time in shown:
+                columns.setdefault(f"+{time + 1}", []).append(videos[clip, time])
+    return sheet(columns)
+
+
+def caption(name: str, height: int) -> np.ndarray:
+    """A name as a tile."""
+    font = ImageFont.load_default(size=14)
+    paper = Image.new("RGB", (90, max(height, 16)), "white")
+    ImageDraw.Draw(paper).text((0, paper.height / 2), name, fill="black", font=font, anchor="lm")
+    return np.asarray(paper)

@@ -196,12 +196,3 @@ def _safetensors() -> Any:
             "slots on disk need safetensors; install it with: pip install 'slot-data[slots]'"
         ) from None
     return safetensors
-
-
-def same_model(description: SlotDescription, fingerprint: str, folder: Path, other: str) -> None:
-    """Raises DataError, calling the other model `other`, if the slots are of another one."""
-    if description.fingerprint != fingerprint:
-        raise DataError(
-            f"{folder}: holds slots of the model {description.fingerprint[:12]} (then at "
-            f"{description.model}), but {other} is {fingerprint[:12]}; extract them with that one"
-        )

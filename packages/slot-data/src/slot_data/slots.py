@@ -12,7 +12,6 @@ import numpy as np
 from slot_data.clips import ClipChoice, Clips, take_frames
 from slot_data.sample import DataError, Sample, SampleDataset
 from slot_data.slot_files import (
-    SlotPart,
     open_part,
     part_path,
     read_description,
@@ -53,6 +52,7 @@ class Slots:
         self.folder = Path(root).expanduser() / split
         self.description = read_description(self.folder)
         parts = [read_part(path, self.description) for path in self._paths()]
+        self._known = [value for part in parts for value in part.outcomes or ()]
         self._ids = np.array([name for part in parts for name in part.ids], dtype=str)
         lengths = [length for part in parts for length in part.lengths]
         self._lengths = np.array(lengths)
@@ -65,7 +65,7 @@ class Slots:
                 for name, length in zip(self._ids, lengths, strict=True)
             ]
         self._ends = np.cumsum(counts)  # arrays: loader workers share them
-        self._outcomes = self._read_outcomes(outcomes, parts) if outcomes else None
+        self._outcomes = self._read_outcomes(outcomes) if outcomes else None
         self._pixels, self._pixels_root = pixels, pixels_root
         self._open: dict[int, Any] = {}
 
@@ -95,6 +95,11 @@ class Slots:
     @property
     def num_slots(self) -> int:
         return self.description.num_slots
+
+    def outcomes_of(self, videos: range) -> list[bool] | None:
+        """What was written with the slots of these videos, asked for or not; None for nothing."""
+        whole = len(self._known) == len(self._ids)
+        return self._known[videos.start : videos.stop] if whole else None
 
     @cached_property
     def pixels(self) -> SampleDataset:
@@ -137,16 +142,14 @@ class Slots:
             )
         return take_frames(sample, frames)
 
-    def _read_outcomes(self, outcomes: bool | str | Path, parts: list[SlotPart]) -> np.ndarray:
+    def _read_outcomes(self, outcomes: bool | str | Path) -> np.ndarray:
         if isinstance(outcomes, bool):
-            lists = [part.outcomes for part in parts]
-            known = [value for part in lists if part is not None for value in part]
-            if len(known) < len(self._ids):
+            if len(self._known) < len(self._ids):
                 raise DataError(
                     f"the slots in {self.folder} have no outcomes, as {self.description.data} had "
                     "none; expected a JSON file of them as option outcomes"
                 )
-            found = np.array(known, dtype=bool)
+            found = np.array(self._known, dtype=bool)
         else:
             found = read_outcomes(Path(outcomes).expanduser(), [str(name) for name in self._ids])
         if found.all() or not found.any():

@@ -116,42 +116,41 @@ class SlotDynamicsModel(HubModel):
         return LossOutput(total, parts, slots=predicted.detach())
 
     @without_gradients
-    def rollout(self, slots: Slots, num_steps: int) -> Slots:
+    def rollout(
+        self, slots: Slots, num_steps: int, *, stride: int | None = None
+    ) -> Float[Tensor, "batch {num_steps} slots dim"]:
         """The slots of the next ``num_steps`` frames, any number of them.
 
         A model that was trained on every n-th frame (``stride``) predicts the frames between by n
         interleaved rollouts at once, each from every n-th frame of the past.
 
         Args:
-            slots: of at least ``burn_in`` times ``stride`` consecutive frames.
+            slots: of at least ``burn_in`` times ``stride`` frames.
             num_steps: how many frames.
+            stride: None for consecutive frames of a video; 1 for frames that are already as far
+                apart as the model was trained on.
 
         Raises:
             InputError: if there are fewer frames, or no step is asked for.
         """
-        return self.dynamics(slots, num_steps, stride=self.config.stride)
+        return self.dynamics(slots, num_steps, stride=stride or self.config.stride)
 
     @without_gradients
-    def decode(self, slots: Slots, generator: torch.Generator | None = None) -> Video:
-        """The frames that the slots stand for, in [0, 1] at the model's size.
-
-        Raises:
-            InputError: if the model has no decoder.
-        """
-        return self.preprocessing.undo(self._decoder().decode(slots, generator).reconstruction)
-
-    @without_gradients
-    def masks(
+    def decode(
         self, slots: Slots, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch time slots height width"] | None:
-        """The decoder's soft masks of the slots at the model's size; None if it makes none.
+    ) -> tuple[Video, Float[Tensor, "batch time slots height width"] | None]:
+        """The frames that the slots stand for, in [0, 1], and whose each pixel is.
+
+        Both are at the model's size; the soft masks are None for a decoder that makes none.
+
+        Args:
+            slots: of any frames.
+            generator: draws what is random in the decoder.
 
         Raises:
             InputError: if the model has no decoder.
         """
-        return self._decoder().decode(slots, generator).masks
-
-    def _decoder(self) -> Any:
         if self.decoder is None:
             raise InputError("this model of slots has no decoder")
-        return self.decoder
+        decoded = self.decoder.decode(slots, generator)
+        return self.preprocessing.undo(decoded.reconstruction), decoded.masks

@@ -1,0 +1,213 @@
+"""Models of slots from extraction to answers, at tiny sizes: train, resume, roll out, and what is
+refused."""
+
+# pyright: reportTypedDictNotRequiredAccess=false
+# (samples of slots have slots)
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from predicting import NUM_SLOTS, SLOT_DIM, tiny_video_model
+from runs import assert_equal_runs, events
+
+import extract_slots
+import roll_out_slots
+import train
+from slot_core import InputError, fingerprint
+from slot_data import Shapes
+from slot_data.slots import Slots
+from slot_decoders.models import load_model
+from support.command_line import run
+from support.slot_inputs import told_of_slots
+
+FRAMES = 8
+TINY_FORMER = {"burn_in": 3, "model_dim": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 8}
+
+
+def call(command: Any, *words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run(command, [str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video model, and its slots of twelve videos of each split."""
+    place = tmp_path_factory.mktemp("place")
+    tiny_video_model().save_pretrained(place / "model")
+    words: list[object] = [place / "model", "shapes", "--out", place / "slots"]
+    for split in ("train", "validation", "test"):
+        words += ["--split", split]
+    for key, value in {
+        "num_samples": 12,
+        "num_frames": FRAMES,
+        "image_size": 32,
+        "min_objects": 2,
+        "max_objects": 2,
+        "outcome_from": 3,
+        "speed": 2,
+    }.items():
+        words += ["--option", f"{key}={value}"]
+    assert call(extract_slots.main, *words) == 0
+    return place
+
+
+def words_of(recipe: str, place: Path, out: Path, **changes: Any) -> list[str]:
+    """A run of four steps on the slots in ``place``."""
+    settings: dict[str, Any] = {
+        "model.num_slots": NUM_SLOTS,
+        "model.slot_dim": SLOT_DIM,
+        "data.root": str(place / "slots"),
+        "data.num_frames": FRAMES,
+        "data.num_workers": 0,
+        "train.num_steps": 4,
+        "train.batch_size": 4,
+        "train.num_threads": 1,
+        "validation.every": 2,
+        "validation.num_samples": 6,
+        "validation.batch_size": 4,
+        "checkpoint.every": 2,
+        "log.every": 1,
+    }
+    if recipe.startswith("slot_former"):
+        settings |= {f"model.dynamics.{key}": value for key, value in TINY_FORMER.items()}
+    if recipe == "slot_former/shapes":
+        config = tiny_video_model().config
+        settings |= {
+            "start.decoder": str(place / "model"),
+            "model.preprocessing": config.preprocessing.model_dump(mode="json"),
+            "model.decoder": config.decoder.model_dump(mode="json"),
+        }
+    if recipe == "slot_former/physion":
+        settings |= {"data.num_frames": 4, "data.stride": 2}
+    words = [recipe, "--out", str(out)]
+    for key, value in {**settings, **changes}.items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    return words
+
+
+RECIPES = ("slot_former/shapes", "slot_former/physion", "relation_readout/shapes")
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, "relation_readout/physion"])
+def test_every_recipe_trains_and_is_scored(recipe: str, place: Path, tmp_path: Path):
+    assert call(train.main, *words_of(recipe, place, tmp_path / "run")) == 0
+    losses = [event["loss"] for event in events(tmp_path / "run", "train")]
+    assert len(losses) == 4
+    metric = "accuracy" if recipe.startswith("relation") else "slot_error"
+    assert all(metric in event for event in events(tmp_path / "run", "validation"))
+    model = load_model(tmp_path / "run")
+    assert model.config.slots_of == fingerprint(place / "model")
+    if recipe == "slot_former/shapes":
+        assert {"psnr", "ssim", "fg_ari", "miou"} < events(tmp_path / "run", "validation")[0].keys()
+        assert (tmp_path / "run" / "pictures" / "validation-00000004.png").exists()
+        decoder = tiny_video_model().decoder.state_dict()
+        for name, value in model.decoder.state_dict().items():
+            assert torch.equal(value, decoder[name]), name
+
+
+@pytest.mark.parametrize("recipe", ["slot_former/shapes", "relation_readout/shapes"])
+def test_a_run_that_resumes_is_the_run(recipe: str, place: Path, tmp_path: Path):
+    assert call(train.main, *words_of(recipe, place, tmp_path / "whole")) == 0
+    words = words_of(recipe, place, tmp_path / "twice")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "draw", stop_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            run_without_catching(words)
+    assert call(train.main, *words, "--resume") == 0
+    assert_equal_runs(tmp_path / "whole", tmp_path / "twice")
+
+
+def stop_at_the_end(model: Any, dataset: Any, path: Path, **more: Any) -> None:
+    """In place of drawing: the run ends at its last validation, whose checkpoint lacks."""
+    if path.stem.endswith("4"):
+        raise KeyboardInterrupt
+
+
+def run_without_catching(words: list[str]) -> None:
+    changes = words[4::2]
+    train.main(words[0], changes, Path(words[2]))
+
+
+def test_slots_are_rolled_out(place: Path, tmp_path: Path):
+    assert call(train.main, *words_of("slot_former/shapes", place, tmp_path / "run")) == 0
+    words = [tmp_path / "run", place / "slots", "--out", tmp_path / "rolled"]
+    words += ["--observed", 4, "--frames", 9, "--split", "test"]
+    assert call(roll_out_slots.main, *words) == 0
+    seen = Slots("test", place / "slots")
+    rolled = Slots("test", tmp_path / "rolled", outcomes=True)
+    model = load_model(tmp_path / "run")
+    for number in (0, 11):
+        past = seen[number]["slots"][:4]
+        expected = torch.cat([past, model.rollout(past[None], 5)[0]])
+        torch.testing.assert_close(rolled[number]["slots"], expected, rtol=0, atol=1e-5)
+    assert rolled.description.fingerprint == seen.description.fingerprint
+    assert rolled.description.dynamics is not None
+    assert [rolled[number]["outcome"] for number in range(4)] == [False, True, False, True]
+
+
+def test_what_cannot_be_used_is_told(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def told(command: Any, *words: object) -> str:
+        assert call(command, *words) == 2
+        return capsys.readouterr().err.strip()
+
+    out = tmp_path / "run"
+    former, readout = "slot_former/shapes", "relation_readout/shapes"
+    assert "would keep its random weights; set start.decoder" in told(
+        train.main, *words_of(former, place, out, **{"start.decoder": None})
+    )
+    assert "has 8 frames; a clip of 20 frames 1 apart needs 20" in told(
+        train.main, *words_of(former, place, out, **{"data.num_frames": 20})
+    )
+    assert "training needs the burn-in of 3 and at least 1" in told(
+        train.main, *words_of(former, place, out, **{"data.num_frames": 3})
+    )
+    assert "holds slots whose slot_dim is 16, the model's is 24" in told(
+        train.main, *words_of(readout, place, tmp_path / "b", **{"model.slot_dim": 24})
+    )
+    assert "RelationReadoutModel learns from outcome, which the dataset does not give" in told(
+        train.main, *words_of(readout, place, tmp_path / "c", **{"data.outcomes": False})
+    )
+    other = tiny_video_model()
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    other.save_pretrained(tmp_path / "other")
+    sentence = told(
+        train.main,
+        *words_of(former, place, tmp_path / "e", **{"start.decoder": str(tmp_path / "other")}),
+    )
+    assert (
+        f"other: is the model {fingerprint(tmp_path / 'other')[:12]}, but the slots are" in sentence
+    )
+    assert "expected more than the 4 observed" in told(
+        roll_out_slots.main, "x", "y", "--out", "z", "--observed", 4, "--frames", 4
+    )
+    assert "holds a SlotAutoencoder, which predicts no slots" in told(
+        roll_out_slots.main,
+        *(place / "model", place / "slots", "--out", tmp_path / "f"),
+        *("--observed", 4, "--frames", 5),
+    )
+
+
+def test_slots_of_another_checkpoint_are_refused(place: Path):
+    config = tiny_video_model()
+    dataset = Slots("train", place / "slots")
+    readout = load_readout_config(slots_of="a" * 64)
+    with pytest.raises(InputError, match="but this one learns from those of aaaaaaaaaaaa"):
+        told_of_slots(readout, dataset)
+    assert told_of_slots(config.config, dataset) is config.config
+    with pytest.raises(InputError, match=r"a RelationReadout learns from slots; write them with"):
+        told_of_slots(readout, Shapes())
+
+
+def load_readout_config(**changes: Any) -> Any:
+    from slot_decoders.models import RelationReadoutConfig
+
+    return RelationReadoutConfig(num_slots=NUM_SLOTS, slot_dim=SLOT_DIM, **changes)
