@@ -10,7 +10,7 @@ from PIL import Image
 
 import train
 from slot_data import Shapes
-from slot_decoders.models import build_model
+from slot_decoders.models import RelationReadoutConfig, SlotDynamicsConfig, build_model
 from slot_decoders.models.configs import CNNConfig
 from support.command_line import run
 from support.options import RECIPES, load_options
@@ -19,7 +19,7 @@ NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPE
 
 
 def test_all_recipes_are_found():
-    assert len(NAMES) == 7
+    assert len(NAMES) == 11
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,6 +50,35 @@ def test_movi_is_trained_with_the_references_settings():
     cnn = load_options("savi/movi_solid").model.encoder.backbone
     assert isinstance(cnn, CNNConfig)
     assert (cnn.channels, cnn.strides, cnn.kernel_size) == ((64, 64, 64, 64), (2,), 5)
+
+
+def test_physion_is_trained_with_the_references_settings():
+    """Those of SlotDiffusion's files ldmslotformer_physion_params and readout_physion_params."""
+    options = load_options("slot_former/physion")
+    assert isinstance(options.model, SlotDynamicsConfig)
+    model, dynamics = options.model, options.model.dynamics
+    assert (model.num_slots, model.slot_dim, model.stride) == (8, 192, 3)
+    assert (dynamics.burn_in, dynamics.model_dim, dynamics.hidden_dim) == (15, 256, 1024)
+    assert (dynamics.num_layers, dynamics.num_heads, dynamics.norm_first) == (12, 8, True)
+    assert (dynamics.time_encoding, dynamics.slot_encoding) == ("sine", None)
+    assert (model.slot_loss_weight, model.image_loss_weight, model.loss_decay) == (1, 0, 1)
+    clips = options.data.dataset_options(training=True)
+    assert clips == {"num_frames": 15 + 10, "stride": 3, "clips": "every"}
+    assert (options.train.batch_size, options.train.num_steps) == (128, 25 * 9262)
+    assert options.optimizer.learning_rate == 1e-4
+    assert (options.optimizer.warmup_fraction, options.optimizer.clip_norm) == (0.05, None)
+    options = load_options("relation_readout/physion")
+    assert isinstance(options.model, RelationReadoutConfig)
+    assert (options.model.num_slots, options.model.slot_dim) == (8, 192)
+    assert options.model.readout.model_dump() == {
+        "hidden_dim": 192,
+        "aggregation": "max",
+        "num_layers": 1,
+        "both_orders": False,
+    }
+    assert (options.train.batch_size, options.train.num_steps) == (64, 50 * 118)
+    assert (options.optimizer.learning_rate, options.optimizer.warmup_fraction) == (1e-3, 0)
+    assert options.data.dataset_options(training=True)["num_frames"] == 75
 
 
 def write_movi(root: Path, folder: str, split: str) -> None:
@@ -106,7 +135,10 @@ def test_trains_two_steps_on_files_in_its_layout(tmp_path, tiny, name, folder, s
     assert result["settings"]["preset"] == "slotdiffusion"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("savi/movi")])
+ELSEWHERE = ("savi/movi", "slot_former/", "relation_readout/")  # those of slots: test_slot_models
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(ELSEWHERE)])
 def test_trains_two_steps(tmp_path, tiny, name):
     arguments = tiny(tmp_path / "run", recipe=name, **{"train.num_steps": 2})
     with pytest.raises(SystemExit) as stopped:
