@@ -59,3 +59,15 @@ def write_video():
 @pytest.fixture(scope="session")
 def moving_noise():
     return _moving_noise
+
+
+@pytest.fixture
+def arrow_cache(tmp_path_factory, monkeypatch):
+    """Where `datasets` copies prepared folders to while a test runs."""
+    import datasets
+    import datasets.config
+
+    folder = tmp_path_factory.mktemp("arrow")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+    datasets.disable_progress_bars()
+    return folder

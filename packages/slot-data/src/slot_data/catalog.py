@@ -3,6 +3,7 @@ model, and under which terms it may be used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from slot_data import multi_object
@@ -11,11 +12,13 @@ from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
 from slot_data.coco import Coco
 from slot_data.davis import Davis
 from slot_data.folder import Folder
+from slot_data.manifest import is_prepared
 from slot_data.movi import MoviA, MoviB, MoviC, MoviD, MoviE, MoviSolid, MoviTex
 from slot_data.multi_object import Clevr, MultiDSprites, ObjectsRoom, Tetrominoes
 from slot_data.options import check_options
 from slot_data.options import parse_option as parse_option_of
 from slot_data.physion import Physion
+from slot_data.prepared import load_prepared
 from slot_data.presets import PRESETS, Preset, preset_of
 from slot_data.sample import DataError, SampleDataset
 from slot_data.shapes import SPLITS, Shapes
@@ -416,7 +419,8 @@ def load_dataset_by_name(
 ) -> SampleDataset:
     """A map-style dataset of `Sample`s. The options are the parameters of the dataset's class;
     `slot-data info NAME` lists them. A preset sets those that a published pipeline sets; options
-    given beside it win.
+    given beside it win. A `root` that `slot-data prepare` has written gives the same samples as
+    the raw files it was made from.
 
     Raises DataError for an unknown dataset, split, preset or option, a missing option, a value of
     the wrong kind, and whatever the dataset finds wrong with its files.
@@ -425,4 +429,7 @@ def load_dataset_by_name(
     if preset is not None:
         options = {**preset_of(name, preset).options_of(split), **options}
     check_options(name, loader, options)
+    root = options.get("root")
+    if root is not None and is_prepared(folder := Path(root).expanduser()):
+        return load_prepared(name, loader, folder, split, options)
     return loader(split=split, **options)

@@ -1,6 +1,8 @@
-"""`slot-data info`, `show` and `verify`. Bad input ends with one sentence and exit code 2."""
+"""`slot-data info`, `show`, `verify` and `prepare`. Bad input ends with one sentence and exit code
+2."""
 
 import inspect
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -8,9 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from slot_data import catalog, verification
+from slot_data import catalog, cli_prepare, verification
 from slot_data.contact_sheet import contact_sheet
+from slot_data.encodings import Encoding, Masks, Pictures
+from slot_data.manifest import is_prepared, read_manifest
 from slot_data.options import allowed_options, describe
+from slot_data.prepare import SHARD_BYTES, Plan
 from slot_data.sample import DataError
 
 Option = Annotated[
@@ -35,16 +40,22 @@ def main() -> None:
 
 @app.command()
 def info(
-    name: Annotated[str | None, typer.Argument(help="A dataset; all of them if left out.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A dataset, or a prepared folder; all datasets if left out."),
+    ] = None,
 ) -> None:
     """Prints what is in a dataset, how it is divided and which options it has."""
+    if name is not None and (folder := _prepared_folder(name)) is not None:
+        print(cli_prepare.result_table(folder, read_manifest(folder)))
+        return
     cards = [catalog.card(known) for known in (catalog.names() if name is None else [name])]
     print("\n\n".join(_readable(card) for card in cards))
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A dataset.")],
+    name: Annotated[str, typer.Argument(help="A dataset, or a prepared folder.")],
     out: Annotated[Path, typer.Option(help="The picture to write, a .png file.")],
     split: Annotated[str, typer.Option(help="Part of the dataset.")] = "train",
     option: Option = None,
@@ -54,8 +65,12 @@ def show(
     """Draws the first samples of a dataset with their masks on one sheet."""
     if out.suffix.lower() != ".png":
         raise DataError(f"--out {out} does not end in .png")
+    roots = {}
+    if (folder := _prepared_folder(name)) is not None:
+        name, roots = read_manifest(folder).dataset, {"root": folder}
     catalog.card(name)  # an unknown dataset is named before its options
     options: dict[str, Any] = dict(catalog.parse_option(name, text) for text in option or [])
+    options |= roots
     dataset = catalog.load_dataset_by_name(name, split=split, **options)
     sheet = contact_sheet(dataset, count, columns)
     try:
@@ -67,14 +82,18 @@ def show(
 
 @app.command()
 def verify(
-    name: Annotated[str, typer.Argument(help="A dataset.")],
+    name: Annotated[str, typer.Argument(help="A dataset, or a prepared folder.")],
     split: Annotated[
         list[str] | None, typer.Option(help="Part of the dataset; repeatable. All if left out.")
     ] = None,
     option: Option = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 0,
 ) -> None:
-    """Reads every sample of a dataset and compares their numbers with its card."""
+    """Reads every sample of a dataset and compares their numbers with its card; of a prepared
+    folder, every byte, and compares the checksums."""
+    if (folder := _prepared_folder(name)) is not None:
+        _verify_files(folder)
+        return
     card = catalog.card(name)
     options = dict(catalog.parse_option(name, text) for text in option or [])
     reports = []
@@ -92,6 +111,80 @@ def verify(
     wrong = verification.verdict(card, reports)
     if wrong:
         raise DataError(wrong)
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="A dataset.")],
+    source: Annotated[
+        Path, typer.Option(help="The folder of its files, an archive, or a folder of archives.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    split: Annotated[
+        list[str] | None, typer.Option(help="Part of the dataset; repeatable. All if left out.")
+    ] = None,
+    option: Option = None,
+    pictures: Annotated[
+        Pictures,
+        typer.Option(help="keep: as the files hold them, or WebP without loss; raw: bare pixels."),
+    ] = "keep",
+    masks: Annotated[Masks, typer.Option(help="None of them loses anything.")] = "png",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG.")] = 95,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Also write all pixels for mapping into memory.")
+    ] = False,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out, and list, what cannot be read.")
+    ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Read links that lead out of the source.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(min=-1, help="Processes that read and encode; -1: one for each core.")
+    ] = -1,
+    shard_megabytes: Annotated[int, typer.Option(min=1, help="Of pixels in one file.")] = (
+        SHARD_BYTES // 2**20
+    ),
+) -> None:
+    """Writes a dataset as Parquet files that load fast. Started again after a kill, it goes on."""
+    card = catalog.card(name)
+    options = dict(catalog.parse_option(name, text) for text in option or [])
+    if "root" in options:
+        raise DataError("option root is given by --source")
+    plan = Plan(
+        dataset=name,
+        source=source.expanduser(),
+        out=out.expanduser(),
+        splits=tuple(split or verification.splits_of(card)),
+        preset=options.pop("preset", None),
+        options=options,
+        encoding=Encoding(pictures, masks, quality),
+        shard_bytes=shard_megabytes * 2**20,
+        workers=len(os.sched_getaffinity(0)) if workers < 0 else workers,
+        skip_broken=skip_broken,
+        cache=cache,
+    )
+    cli_prepare.prepare(plan, follow_links)
+
+
+def _prepared_folder(name: str) -> Path | None:
+    """The names of datasets come first: write ./shapes for a folder of that name."""
+    folder = Path(name).expanduser()
+    return folder if name not in catalog.names() and is_prepared(folder) else None
+
+
+def _verify_files(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    faults = []
+    count = verification.num_files(manifest)
+    findings = verification.check_files(folder, manifest)
+    with typer.progressbar(findings, length=count, label="files", file=sys.stderr) as bar:
+        faults += [fault for fault in bar if fault]
+    print(cli_prepare.result_table(folder, manifest))
+    if faults:
+        found = "one fault" if len(faults) == 1 else f"{len(faults):,} faults, the first"
+        raise DataError(f"{folder} has {found}: {faults[0]}")
+    print(f"{count:,} files fit their checksums")
 
 
 def _readable(card: catalog.Card) -> str:

@@ -95,6 +95,18 @@ class ClipChoice:
 
 
 @dataclass(frozen=True)
+class WholeVideo(ClipChoice):
+    """Each video as one clip of all its frames, however many these are. With `num_frames` 1 single
+    pictures are videos, else folders of pictures are."""
+
+    stride: int = 1
+    clips: Clips = "every"
+
+    def of(self, video: str, length: int) -> list[range]:
+        return [range(length)]
+
+
+@dataclass(frozen=True)
 class RandomClip:
     """An augmentation: a clip whose first frame is drawn anew in every epoch."""
 

@@ -7,7 +7,9 @@ left out: they are what systems and archives leave behind, such as `._000001.jpg
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from slot_data.sample import DataError
@@ -55,6 +57,8 @@ def first_of(root: Path, places: Sequence[str], dataset: str) -> Path:
 
 def require_files(folder: Path, names: Sequence[str], what: str) -> None:
     """Raises DataError, calling the files `what`, if one of them is not in the folder."""
+    if later():
+        return
     present = names_in(folder)
     missing = [name for name in names if name not in present]
     if missing:
@@ -67,6 +71,36 @@ def require_files(folder: Path, names: Sequence[str], what: str) -> None:
 def _refuse_loop(folder: Path) -> None:
     if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{folder} is a link to {folder.resolve()}, which holds it itself")
+
+
+def require_links_inside(folder: Path) -> None:
+    """Raises DataError if a link below `folder` leads out of it."""
+    whole = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        for entry in map(Path(place).joinpath, folders + files):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(whole):
+                raise DataError(
+                    f"{entry} is a link to {entry.resolve()}, outside of {folder}; "
+                    "--follow-links reads it all the same"
+                )
+
+
+_later: ContextVar[bool] = ContextVar("later", default=False)
+
+
+@contextmanager
+def missing_files_found_later() -> Iterator[None]:
+    """Datasets that are opened meanwhile do not ask whether all their files are there: a missing
+    one is found when its sample is read."""
+    token = _later.set(True)
+    try:
+        yield
+    finally:
+        _later.reset(token)
+
+
+def later() -> bool:
+    return _later.get()
 
 
 def _natural(text: str) -> list[str | int]:

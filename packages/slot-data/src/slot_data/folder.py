@@ -18,10 +18,11 @@ Where ROOT is not divided, a hash of each sample's path divides it: 80 % train, 
 """
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Unpack
 
-from slot_data.clips import ClipChoice, Clips
+from slot_data.clips import ClipChoice, Clips, WholeVideo
 from slot_data.folder_pictures import PictureClip, picture_clips
 from slot_data.folder_videos import VideoClip, video_clips
 from slot_data.framing import Framing, FramingOptions
@@ -64,19 +65,15 @@ class Folder:
         self._framing = replace(self.default_framing, **framing)
         if split not in (*SPLITS, "all"):
             raise DataError(f"split {split!r} of folder is not one of {', '.join(SPLITS)}, all")
-        choice = ClipChoice(num_frames, stride, clips)
-        sections = _sections(self.root, split)
-        self._clips: list[PictureClip | VideoClip] = []
-        for section in sections:
-            for name, found in _clips_by_name(self.root, section, choice).items():
-                if sections != [self.root] or split in ("all", _split_of(name)):
-                    self._clips += found
+        self._split, self._num_frames = split, num_frames
+        self._sections = _sections(self.root, split)
+        self._clips = self._found(ClipChoice(num_frames, stride, clips))
         if not self._clips:
             raise DataError(
                 f"split {split!r} of {self.root} is empty: it has too few samples to divide by "
                 "hash; use split 'all' or make folders train, validation and test"
             )
-        _masks_in_all_or_none(self.root, sections)
+        _masks_in_all_or_none(self.root, self._sections)
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -85,6 +82,29 @@ class Folder:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.root}: there are {len(self)}")
         return self._framing(self._clips[index].read())
+
+    @property
+    def num_videos(self) -> int:
+        return len(self._videos)
+
+    def clip_ids(self, number: int) -> list[str]:
+        return self._videos[number].ids(self.root)
+
+    def read_video(self, number: int, frames: range) -> Sample:
+        """These frames as they are in the files. Raises DataError as reading a sample does."""
+        return self._videos[number].part(frames).read()
+
+    @cached_property
+    def _videos(self) -> list[PictureClip | VideoClip]:
+        return self._found(WholeVideo(min(self._num_frames, 2)))
+
+    def _found(self, choice: ClipChoice) -> list[PictureClip | VideoClip]:
+        clips: list[PictureClip | VideoClip] = []
+        for section in self._sections:
+            for name, found in _clips_by_name(self.root, section, choice).items():
+                if self._sections != [self.root] or self._split in ("all", _split_of(name)):
+                    clips += found
+        return clips
 
 
 def _sections(root: Path, split: str) -> list[Path]:

@@ -1,11 +1,13 @@
 """Clips of the user's pictures, or of folders of frames, and of the masks that go with them."""
 
+from __future__ import annotations
+
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slot_data.clips import ClipChoice
-from slot_data.file_lists import files_below
+from slot_data.file_lists import files_below, later
 from slot_data.image_files import PICTURE_SUFFIXES, read_sample
 from slot_data.sample import DataError, Sample
 from slot_data.video_files import VIDEO_SUFFIXES
@@ -21,6 +23,15 @@ class PictureClip:
 
     def read(self) -> Sample:
         return read_sample(self.identity, self.pictures, self.masks)
+
+    def ids(self, root: Path) -> list[str]:
+        """For each frame, the id of the clip that begins with it."""
+        return [picture.relative_to(root).as_posix() for picture in self.pictures]
+
+    def part(self, frames: range) -> PictureClip:
+        chosen = slice(frames.start, frames.stop, frames.step)
+        masks = self.masks[chosen] if self.masks else None
+        return replace(self, pictures=self.pictures[chosen], masks=masks)
 
 
 def picture_clips(root: Path, section: Path, choice: ClipChoice) -> dict[str, list[PictureClip]]:
@@ -74,7 +85,7 @@ def _masks(section: Path, pictures: list[Path]) -> dict[Path, Path]:
         for picture in pictures
     }
     for picture, mask in wanted.items():
-        if mask not in present:
+        if mask not in present and not later():
             raise DataError(f"picture {picture} has no mask: expected {mask}")
     strays = present - set(wanted.values())
     if strays:

@@ -1,6 +1,8 @@
 """Clips of the user's video files and of the masks that go with them."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slot_data.clips import ClipChoice
@@ -23,6 +25,17 @@ class VideoClip:
         pixels = self.video.read(self.frames)
         names = [f"frame {number} of {self.video.path}" for number in self.frames]
         return sample_of(self.identity, pixels, names, self.masks)
+
+    def ids(self, root: Path) -> list[str]:
+        """For each frame, the id of the clip that begins with it."""
+        name = self.video.path.relative_to(root).as_posix()
+        return [f"{name}/{frame}" for frame in self.frames]
+
+    def part(self, frames: range) -> VideoClip:
+        """Those of this clip's frames."""
+        masks = tuple(self.masks[frame] for frame in frames) if self.masks else None
+        chosen = self.frames[frames.start : frames.stop : frames.step]
+        return replace(self, frames=chosen, masks=masks)
 
 
 def video_clips(root: Path, section: Path, choice: ClipChoice) -> dict[str, list[VideoClip]]:

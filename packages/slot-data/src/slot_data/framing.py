@@ -1,9 +1,10 @@
 """From files of any size to samples of one: the last steps that datasets of files share."""
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
-from slot_data.sample import DataError, Sample
+from slot_data.sample import DataError, Sample, SampleDataset
 from slot_data.transforms import (
     Interpolation,
     LabelResize,
@@ -74,6 +75,19 @@ class Framing:
             height, width = sample["video"].shape[-2:]
             size = size_by_shorter_side(height, width, self.image_size, self.rounding)
         return resize(sample, size, self.antialias, self.label_resize, self.interpolation)
+
+
+UNFRAMED = Framing(fit="file", relabel=False)
+
+
+def unframed(dataset: SampleDataset) -> SampleDataset:
+    """A copy of a dataset whose samples are as in its files. Each dataset of files keeps its
+    `Framing` under one name; the others have none, and are themselves."""
+    if not hasattr(dataset, "_framing"):
+        return dataset
+    other = copy(dataset)
+    other.__dict__["_framing"] = UNFRAMED
+    return other
 
 
 class FramingOptions(TypedDict, total=False):

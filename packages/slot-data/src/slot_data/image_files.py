@@ -7,7 +7,9 @@ never as the brightness of their colours.
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -44,10 +46,31 @@ class PictureBytes:
 
 PictureFile = Path | PictureBytes
 
+_notes: ContextVar[list[tuple[PictureFile, np.ndarray]] | None] = ContextVar("notes", default=None)
+
 
 def read_picture(path: PictureFile) -> np.ndarray:
     """uint8 [H W 3]. Raises DataError if the file cannot be read whole or holds float pixels."""
-    image = _open(path, upright=True)
+    pixels = _rgb(path, _open(path, upright=True))
+    notes = _notes.get()
+    if notes is not None:
+        notes.append((path, pixels))
+    return pixels
+
+
+@contextmanager
+def noting_pictures() -> Iterator[list[tuple[PictureFile, np.ndarray]]]:
+    """Every picture that `read_picture` reads meanwhile, and what it found in it: whoever copies a
+    dataset can so take over the files of any reader as they are."""
+    notes: list[tuple[PictureFile, np.ndarray]] = []
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
+
+
+def _rgb(path: PictureFile, image: Image.Image) -> np.ndarray:
     if image.mode in ("I", "I;16", "I;16B"):
         grey = np.asarray(image).astype(np.int64) >> 8
         return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)

@@ -94,7 +94,7 @@ class Physion:
         self._framing = replace(self.default_framing, **framing)
         self._choice = ClipChoice(num_frames, stride, clips)
         self._clips_per_video = self._choice.count("a video up to max_frames", max_frames)
-        self._pictures = pictures
+        self._pictures, self._max_frames = pictures, max_frames
         if not pictures:
             require_av()
         self.root = Path(root).expanduser()
@@ -126,12 +126,23 @@ class Physion:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.root}: there are {len(self)}")
         place, clip = divmod(index, self._clips_per_video)
-        video, frames = str(self._videos[place]), self._choice.frames(clip)
+        return self._framing(self.read_video(place, self._choice.frames(clip)))
+
+    @property
+    def num_videos(self) -> int:
+        return len(self._videos)
+
+    def clip_ids(self, number: int) -> list[str]:
+        return [f"{self._videos[number]}/{start}" for start in range(self._max_frames)]
+
+    def read_video(self, number: int, frames: range) -> Sample:
+        """These frames as they are in the file. Raises DataError as reading a sample does."""
+        video = str(self._videos[number])
         sample = self._read(video, frames)
         sample["scenario"] = _scenario_of(video)
         if self._outcomes is not None:
-            sample["outcome"] = bool(self._outcomes[place])
-        return self._framing(sample)
+            sample["outcome"] = bool(self._outcomes[number])
+        return sample
 
     def _read(self, video: str, frames: range) -> Sample:
         identity = f"{video}/{frames.start}"

@@ -82,3 +82,18 @@ class SampleDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@runtime_checkable
+class VideoDataset(SampleDataset, Protocol):
+    """A dataset whose samples are clips of videos, and which also gives the videos as they are in
+    their files, before anything is cut or resized."""
+
+    @property
+    def num_videos(self) -> int: ...
+
+    def clip_ids(self, number: int, /) -> list[str]:
+        """For each frame of a video, the id of the clip that begins with it."""
+        ...
+
+    def read_video(self, number: int, frames: range, /) -> Sample: ...

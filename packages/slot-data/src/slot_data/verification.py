@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
 from slot_data.catalog import Card, load_dataset_by_name
+from slot_data.dataset_card import objects_in_words
 from slot_data.framing import FramingOptions
+from slot_data.manifest import Manifest, file_hash
 from slot_data.sample import DataError, Sample, SampleDataset
 
 # Options that do not change how many samples there are.
@@ -67,7 +70,15 @@ def table(reports: list[SplitReport]) -> str:
     for report in reports:
         expected = "-" if report.expected is None else f"{report.expected:,}"
         unread = f"{len(report.faults):,}" if report.samples else "all"
-        rows.append((report.split, f"{report.samples:,}", expected, unread, _spread(report)))
+        rows.append(
+            (
+                report.split,
+                f"{report.samples:,}",
+                expected,
+                unread,
+                objects_in_words(report.objects),
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -93,12 +104,24 @@ def verdict(card: Card, reports: list[SplitReport]) -> str:
     return f"{card.name} is not what its card says: {', '.join(short)}" if short else ""
 
 
-def _spread(report: SplitReport) -> str:
-    if not report.objects:
-        return "no labels"
-    counts = report.objects
-    mean = sum(number * times for number, times in counts.items()) / counts.total()
-    return f"{min(counts)} to {max(counts)}, {mean:.1f} on average"
+def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """What is wrong with each file of a prepared folder, in one sentence; empty where nothing is.
+    Every byte is read."""
+    for split in manifest.splits.values():
+        files = {shard.file: shard.sha256 for shard in split.shards if shard.rows}
+        for name, checksum in {**files, **split.cache}.items():
+            if not (folder / name).is_file():
+                yield f"{folder} lacks {name}"
+            elif file_hash(folder / name) != checksum:
+                yield f"{folder / name} is damaged: it does not fit its checksum"
+            else:
+                yield ""
+
+
+def num_files(manifest: Manifest) -> int:
+    """How many `check_files` looks at."""
+    splits = manifest.splits.values()
+    return sum(sum(shard.rows > 0 for shard in s.shards) + len(s.cache) for s in splits)
 
 
 class _Readings(Dataset[tuple[int | None, str]]):

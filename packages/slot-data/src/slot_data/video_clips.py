@@ -54,3 +54,16 @@ class VideoClips:
         clip = index - (self._ends[number - 1] if number else 0)
         frames = self._choice.frames(clip) if self._choice else range(video.length)
         return self._framing(video.read(f"{video.name}/{frames.start}", frames))
+
+    @property
+    def num_videos(self) -> int:
+        return len(self._videos)
+
+    def clip_ids(self, number: int) -> list[str]:
+        video = self._videos[number]
+        return [f"{video.name}/{start}" for start in range(video.length)]
+
+    def read_video(self, number: int, frames: range) -> Sample:
+        """These frames as they are in the files. Raises DataError as reading a sample does."""
+        video = self._videos[number]
+        return video.read(f"{video.name}/{frames.start}", frames)
