@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from slot_core import ClusteredSlots, GaussianSlots, InputError, LearnedSlots, SlotAttention
+from slot_core import GaussianSlots, InputError, LearnedSlots, SlotAttention
 
 FEATURES = torch.rand(1, 6, 5, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1)
 
@@ -63,46 +63,6 @@ def test_the_number_of_gaussian_slots_can_change():
     initializer = GaussianSlots(3, 4)
     initializer.num_slots = 7
     assert initializer(FEATURES).shape == (2, 7, 4)
-
-
-def three_clusters():
-    """Features of two samples: three tight clusters of 5, 4 and 3 positions, in 8 dimensions."""
-    generator = torch.Generator().manual_seed(3)
-    centres = 4 * torch.eye(8)[:3]
-    labels = torch.tensor([0] * 5 + [1] * 4 + [2] * 3)
-    noise = 0.1 * torch.randn(2, 12, 8, generator=generator)
-    return centres[labels] + noise, labels
-
-
-def test_clustered_slots_seed_every_cluster_once():
-    features, labels = three_clusters()
-    slots = ClusteredSlots(3)(features)
-    normalised = torch.nn.functional.layer_norm(features, (8,))
-    nearest = torch.cdist(slots, normalised).argmin(dim=-1)
-    for sample in labels[nearest]:
-        assert sorted(sample.tolist()) == [0, 1, 2]
-
-
-def test_clustered_slots_pass_gradients_to_the_features():
-    features, _ = three_clusters()
-    features.requires_grad_()
-    ClusteredSlots(3)(features).square().sum().backward()
-    assert features.grad is not None
-    assert (features.grad.abs().sum(-1) > 0).sum() == 6  # three seeds in each of two samples
-
-
-def test_more_slots_than_positions_are_refused():
-    with pytest.raises(InputError, match="7 slots"):
-        ClusteredSlots(7)(FEATURES)
-
-
-def test_a_kmeans_start_finds_the_clusters_before_any_training():
-    features, labels = three_clusters()
-    corrector = SlotAttention(8, 8, gru=False, kmeans_start=True)
-    _, attention = corrector(features, ClusteredSlots(3)(features))
-    found = attention.argmax(dim=1)
-    for sample in found:
-        assert len({(a, b) for a, b in zip(sample.tolist(), labels.tolist(), strict=True)}) == 3
 
 
 @pytest.mark.parametrize("options", [{"gru": True}, {"gru": False, "slot_dim": 6}])

@@ -1,5 +1,6 @@
 """Slot Attention, slot encoders for images and videos, and checkpoints on the Hugging Face Hub."""
 
+from slot_core.clustered_slots import ClusteredSlots
 from slot_core.conditioned_slots import ConditionedSlots
 from slot_core.config import StrictConfig
 from slot_core.errors import CheckpointError, ConfigError, InputError
@@ -12,7 +13,7 @@ from slot_core.relation_readout import RelationReadout
 from slot_core.slot_attention import SlotAttention
 from slot_core.slot_dynamics import SlotFormer, prediction_losses
 from slot_core.slot_encoder import SlotEncoder
-from slot_core.slot_initializers import ClusteredSlots, GaussianSlots, LearnedSlots
+from slot_core.slot_initializers import GaussianSlots, LearnedSlots
 from slot_core.slot_predictors import (
     RecurrentPredictor,
     RecurrentState,

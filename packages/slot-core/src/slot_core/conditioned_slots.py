@@ -75,6 +75,7 @@ class ConditionedSlots(nn.Module):
         features: Float[Tensor, "batch positions feature_dim"],
         generator: torch.Generator | None = None,
         conditioning: Conditioning | None = None,
+        feature_size: tuple[int, int] | None = None,
     ) -> Float[Tensor, "batch slots dim"]:
         """A slot for each object in the order told, then those without; nothing is drawn.
 
@@ -82,9 +83,7 @@ class ConditionedSlots(nn.Module):
             InputError: if nothing is told, or of more objects than slots, or something that
                 cannot be: a box or point outside the frame, a box upside down.
         """
-        if conditioning is None:
-            raise InputError(f"the first slots are conditioned on {self.on}, but none were given")
-        self._check(conditioning, features.shape[0])
+        conditioning = checked(conditioning, self.on, features.shape[0], self.num_slots)
         describe = {"boxes": describe_boxes, "points": describe_points, "masks": describe_masks}
         numbers, present = describe[self.on](conditioning)
         missing = self.num_slots - conditioning.shape[1]
@@ -92,24 +91,35 @@ class ConditionedSlots(nn.Module):
         present = F.pad(present, (0, missing))[:, :, None]
         return torch.where(present, embedded, self.nothing.to(embedded.dtype))
 
-    def _check(self, told: Conditioning, batch: int) -> None:
-        axes = AXES[self.on].split()
-        sizes = zip(told.shape[2:], axes, strict=False)
-        fits = all(not axis.isdigit() or size == int(axis) for size, axis in sizes)
-        if told.ndim != 2 + len(axes) or not fits:
-            raise InputError(
-                f"the {self.on} have the shape {list(told.shape)}, "
-                f"expected [batch objects {AXES[self.on]}]"
-            )
-        if not told.is_floating_point() and not (self.on == "masks" and told.dtype == torch.bool):
-            raise InputError(f"the {self.on} are {told.dtype}, expected fractions from 0 to 1")
-        if told.shape[0] != batch:
-            raise InputError(f"{self.on} of {told.shape[0]} videos were given for {batch}")
-        if told.shape[1] > self.num_slots:
-            raise InputError(
-                f"{told.shape[1]} {self.on} were given for {self.num_slots} slots, expected at "
-                f"most one for each slot"
-            )
+
+def checked(
+    told: Conditioning | None, on: ConditioningKind, batch: int, num_slots: int
+) -> Conditioning:
+    """What is told of the objects, once it is clear that it can be.
+
+    Raises:
+        InputError: if nothing is told, it has another shape or kind of numbers than ``on`` has, or
+            it is of more objects than slots or another number of videos.
+    """
+    if told is None:
+        raise InputError(f"the first slots are conditioned on {on}, but none were given")
+    axes = AXES[on].split()
+    sizes = zip(told.shape[2:], axes, strict=False)
+    fits = all(not axis.isdigit() or size == int(axis) for size, axis in sizes)
+    if told.ndim != 2 + len(axes) or not fits:
+        raise InputError(
+            f"the {on} have the shape {list(told.shape)}, expected [batch objects {AXES[on]}]"
+        )
+    if not told.is_floating_point() and not (on == "masks" and told.dtype == torch.bool):
+        raise InputError(f"the {on} are {told.dtype}, expected fractions from 0 to 1")
+    if told.shape[0] != batch:
+        raise InputError(f"{on} of {told.shape[0]} videos were given for {batch}")
+    if told.shape[1] > num_slots:
+        raise InputError(
+            f"{told.shape[1]} {on} were given for {num_slots} slots, expected at most one for "
+            f"each slot"
+        )
+    return told
 
 
 def describe_boxes(boxes: Float[Tensor, "batch objects 4"]) -> Description:

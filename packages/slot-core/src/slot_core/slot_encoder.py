@@ -87,7 +87,7 @@ class SlotEncoder(nn.Module):
             state: of the frames before; None for a video's first frames.
             generator: draws the first slots, where they are random, and their noise.
             conditioning: boxes, points or masks of the objects in the video's first frame, for
-                an initializer that is conditioned on them (see ConditionedSlots).
+                an initializer that is told of them (see ConditionedSlots and ClusteredSlots).
 
         Raises:
             InputError: if the video has no frame, the state is of another batch, or conditioning
@@ -99,7 +99,9 @@ class SlotEncoder(nn.Module):
         slots, attention = [], []
         for time, frame_features in enumerate(features.unbind(dim=1)):
             told = conditioning if time == 0 else None
-            corrected, frame_attention, state = self._next(frame_features, state, generator, told)
+            corrected, frame_attention, state = self._next(
+                frame_features, feature_size, state, generator, told
+            )
             slots.append(corrected)
             attention.append(frame_attention)
         assert state is not None  # at least one frame was seen
@@ -116,8 +118,8 @@ class SlotEncoder(nn.Module):
 
         Arguments and errors are those of ``forward``.
         """
-        features, _ = self.features(frame[:, None])
-        slots, _, state = self._next(features[:, 0], state, generator, conditioning)
+        features, size = self.features(frame[:, None])
+        slots, _, state = self._next(features[:, 0], size, state, generator, conditioning)
         return slots, state
 
     def features(
@@ -135,13 +137,14 @@ class SlotEncoder(nn.Module):
     def _next(
         self,
         features: Float[Tensor, "batch positions dim"],
+        feature_size: tuple[int, int],
         state: EncoderState | None,
         generator: torch.Generator | None,
         conditioning: Conditioning | None,
     ) -> tuple[Tensor, Tensor, EncoderState]:
         """Slots, attention and state of one frame."""
         if state is None:
-            slots = self._first_slots(features, generator, conditioning)
+            slots = self._first_slots(features, feature_size, generator, conditioning)
             slots, attention = self.corrector(features, slots, self.first_iterations)
             return slots, attention, EncoderState(slots)
         if conditioning is not None:
@@ -163,10 +166,13 @@ class SlotEncoder(nn.Module):
     def _first_slots(
         self,
         features: Float[Tensor, "batch positions dim"],
+        feature_size: tuple[int, int],
         generator: torch.Generator | None,
         conditioning: Conditioning | None,
     ) -> Float[Tensor, "batch slots slot_dim"]:
-        slots = self.initializer(features, generator=generator, conditioning=conditioning)
+        slots = self.initializer(
+            features, generator=generator, conditioning=conditioning, feature_size=feature_size
+        )
         if self.training and self.slot_noise:
             slots = slots + self.slot_noise * standard_normal_like(slots, generator)
         return slots

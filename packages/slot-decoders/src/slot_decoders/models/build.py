@@ -104,7 +104,7 @@ def build_initializer(config: InitializerConfig, num_slots: int, slot_dim: int) 
         return GaussianSlots(num_slots, slot_dim)
     if isinstance(config, ConditionedSlotsConfig):
         return ConditionedSlots(num_slots, slot_dim, on=config.on, hidden_dim=config.hidden_dim)
-    return ClusteredSlots(num_slots)
+    return ClusteredSlots(num_slots, on=config.on)
 
 
 def build_predictor(config: PredictorConfig | None, slot_dim: int) -> nn.Module | None:

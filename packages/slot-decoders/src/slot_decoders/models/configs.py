@@ -108,6 +108,7 @@ class ClusteredSlotsConfig(StrictConfig):
     """slot_core.ClusteredSlots."""
 
     type: Literal["clustered"] = "clustered"
+    on: ConditioningKind | None = None
 
 
 class ConditionedSlotsConfig(StrictConfig):

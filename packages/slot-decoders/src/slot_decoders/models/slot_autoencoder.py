@@ -29,7 +29,7 @@ from slot_core import (
 from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
 from slot_core.slot_initializers import Conditioning
-from slot_decoders.models.configs import ConditionedSlotsConfig, SlotAutoencoderConfig
+from slot_decoders.models.configs import SlotAutoencoderConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
 
 Video = Float[Tensor, "batch time 3 height width"]
@@ -130,8 +130,7 @@ class SlotAutoencoder(HubModel):
     @property
     def conditioned_on(self) -> ConditioningKind | None:
         """What ``conditioning`` holds of the first frame's objects; None where there is none."""
-        initializer = self.config.encoder.initializer
-        return initializer.on if isinstance(initializer, ConditionedSlotsConfig) else None
+        return getattr(self.config.encoder.initializer, "on", None)
 
     def forward(
         self,
