@@ -16,7 +16,7 @@ from slot_core import (
     TransformerPredictor,
 )
 from slot_core.backbones import CNN, ResNet
-from slot_decoders.models import SlotAutoencoderConfig, build_model, presets
+from slot_decoders.models import ModelConfig, SlotAutoencoderConfig, build_model, presets
 from slot_decoders.models.build import build_backbone, build_encoder, build_predictor
 from slot_decoders.models.configs import (
     CNNConfig,
@@ -81,9 +81,9 @@ UNUSUAL_MLP = SlotAutoencoderConfig(
     "config",
     [SlotAutoencoderConfig(), UNUSUAL, UNUSUAL_VIDEO, UNUSUAL_MLP, *presets.PRESETS.values()],
 )
-def test_json_and_back(config: SlotAutoencoderConfig):
+def test_json_and_back(config: ModelConfig):
     written = json.loads(json.dumps(config.model_dump(mode="json")))
-    assert SlotAutoencoderConfig.parse(written, source="test") == config
+    assert type(config).parse(written, source="test") == config
 
 
 def test_every_option_reaches_its_module():
@@ -234,7 +234,10 @@ REFUSED = {
         "key 'encoder.initializer.on' has the value 'names': input should be 'boxes'",
     ),
     "no mapping": ({"decoder": 3}, "key 'decoder' has the value 3"),
-    "no preset": ({}, "no preset 'slot_attentoin'; there are savi, slot_attention"),
+    "no preset": (
+        {},
+        f"no preset 'slot_attentoin'; there are {', '.join(sorted(presets.PRESETS))}",
+    ),
 }
 
 
