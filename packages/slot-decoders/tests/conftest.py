@@ -28,7 +28,7 @@ TINY = {
         "backbone": {"type": "cnn", "channels": [4, 8], "kernel_size": 3},
         "corrector": {"num_iterations": 2},
     },
-    "decoder": {"channels": [4], "kernel_size": 3},
+    "decoder": {"type": "spatial_broadcast", "channels": [4], "kernel_size": 3},
 }
 
 

@@ -21,6 +21,7 @@ from slot_decoders.models.build import build_backbone, build_encoder, build_pred
 from slot_decoders.models.configs import (
     CNNConfig,
     ConditionedSlotsConfig,
+    DVAEConfig,
     EncoderConfig,
     GaussianSlotsConfig,
     PreprocessingConfig,
@@ -28,6 +29,7 @@ from slot_decoders.models.configs import (
     ResNetConfig,
     SlotAttentionConfig,
     SpatialBroadcastConfig,
+    TransformerConfig,
     TransformerPredictorConfig,
 )
 from slot_decoders.models.preprocessing import Preprocessing
@@ -75,11 +77,37 @@ UNUSUAL_MLP = SlotAutoencoderConfig(
         predictor=ResidualMLPPredictorConfig(hidden_dim=10, norm_first=False, recurrent_dim=11)
     ),
 )
+UNUSUAL_TOKENS = SlotAutoencoderConfig(
+    slot_dim=16,
+    decoder=TransformerConfig(
+        tokenizer=DVAEConfig(
+            vocab_size=5,
+            hidden_dim=6,
+            start_temperature=3.0,
+            end_temperature=0.5,
+            anneal_fraction=0.25,
+            hard=True,
+        ),
+        model_dim=20,
+        num_layers=3,
+        num_heads=2,
+        dropout=0.25,
+        permuted_orders=True,
+        reconstruction_weight=0.5,
+    ),
+)
 
 
 @pytest.mark.parametrize(
     "config",
-    [SlotAutoencoderConfig(), UNUSUAL, UNUSUAL_VIDEO, UNUSUAL_MLP, *presets.PRESETS.values()],
+    [
+        SlotAutoencoderConfig(),
+        UNUSUAL,
+        UNUSUAL_VIDEO,
+        UNUSUAL_MLP,
+        UNUSUAL_TOKENS,
+        *presets.PRESETS.values(),
+    ],
 )
 def test_json_and_back(config: ModelConfig):
     written = json.loads(json.dumps(config.model_dump(mode="json")))
@@ -132,6 +160,20 @@ def test_the_other_predictor_is_built_with_and_without_a_memory():
     assert isinstance(plain, ResidualMLPPredictor)
     assert plain.norm_first
     assert build_predictor(None, 16) is None
+
+
+def test_every_option_of_a_token_decoder_reaches_its_module():
+    decoder = build_model(UNUSUAL_TOKENS).decoder
+    assert (decoder.dropout, decoder.reconstruction_weight) == (0.25, 0.5)
+    assert decoder.slot_projection.weight.shape == (20, 16)
+    assert len(decoder.order_table) == 9
+    assert len(decoder.blocks) == 3
+    assert decoder.blocks[0].dropout == 0.25
+    assert decoder.blocks[0].patch_attention.num_heads == 2
+    dvae = decoder.tokenizer
+    assert (dvae.vocab_size, dvae.encoder[0].conv.out_channels, dvae.hard) == (5, 6, True)
+    assert dvae.temperature(0.0) == 3.0
+    assert dvae.temperature(0.25) == pytest.approx(0.5)
 
 
 def num_blocks(backbone: nn.Module) -> list[int]:

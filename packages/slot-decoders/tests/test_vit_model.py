@@ -32,7 +32,7 @@ def configure(**changes: Any) -> SlotAutoencoderConfig:
         "slot_dim": 8,
         "preprocessing": {"image_size": [16, 16]},
         "encoder": {"backbone": {**VIT, **changes}},
-        "decoder": {"channels": [4], "kernel_size": 3},
+        "decoder": {"type": "spatial_broadcast", "channels": [4], "kernel_size": 3},
     }
     return SlotAutoencoderConfig.parse(described, source="test")
 

@@ -255,9 +255,10 @@ class TransformerDecoder(nn.Module):
         return _precise(self.head(self.norm(patch[:, 0])))
 
     def _draw_orders(self, count: int) -> Int[Tensor, " batch"]:
-        device = self.order_table.device
-        number = len(self.order_table) if self.training else 1
-        return torch.randint(number, (count,), device=device)
+        device, number = self.order_table.device, len(self.order_table)
+        if self.training and number > 1:
+            return torch.randint(number, (count,), device=device)
+        return torch.zeros(count, dtype=torch.long, device=device)
 
     def _painting_loss(
         self,

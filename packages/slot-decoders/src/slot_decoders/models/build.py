@@ -37,6 +37,7 @@ from slot_decoders.models.configs import (
     SlotDynamicsConfig,
     SpatialBroadcastConfig,
     TokenizerConfig,
+    TransformerConfig,
     TransformerPredictorConfig,
     ViTConfig,
 )
@@ -46,6 +47,7 @@ from slot_decoders.models.slot_autoencoder import SlotAutoencoder
 from slot_decoders.models.slot_dynamics_model import SlotDynamicsModel
 from slot_decoders.models.tokenizer_model import TokenizerModel
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
+from slot_decoders.token_transformer import TransformerDecoder
 from slot_decoders.tokenizers import DVAE
 
 # Configuration -> the model it describes, by the name that config.json gives it.
@@ -131,9 +133,12 @@ def build_dynamics(config: SlotDynamicsConfig) -> SlotFormer:
     return SlotFormer(config.slot_dim, num_slots=needed, **config.dynamics.model_dump())
 
 
-def build_decoder(config: SlotAutoencoderConfig | SlotDynamicsConfig) -> SpatialBroadcastDecoder:
+def build_decoder(config: SlotAutoencoderConfig | SlotDynamicsConfig) -> nn.Module:
     """The decoder of a model that has one."""
-    decoder = config.decoder
+    decoder, size = config.decoder, config.preprocessing.image_size
+    if isinstance(decoder, TransformerConfig):
+        tokenizer = build_tokenizer(decoder.tokenizer)
+        options = decoder.model_dump(exclude={"type", "tokenizer"})
+        return TransformerDecoder(tokenizer, config.slot_dim, size, **options)
     assert isinstance(decoder, SpatialBroadcastConfig)
-    options = decoder.model_dump(exclude={"type"})
-    return SpatialBroadcastDecoder(config.slot_dim, config.preprocessing.image_size, **options)
+    return SpatialBroadcastDecoder(config.slot_dim, size, **decoder.model_dump(exclude={"type"}))

@@ -210,7 +210,20 @@ class TokenizerModelConfig(StrictConfig):
     tokenizer: TokenizerConfig
 
 
-DecoderConfig = SpatialBroadcastConfig
+class TransformerConfig(StrictConfig):
+    """slot_decoders.TransformerDecoder."""
+
+    type: Literal["transformer"] = "transformer"
+    tokenizer: DVAEConfig = DVAEConfig()
+    model_dim: PositiveInt | None = None  # as wide as a slot
+    num_layers: PositiveInt = 8
+    num_heads: PositiveInt = 4
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    permuted_orders: bool = False
+    reconstruction_weight: float = Field(default=0.0, ge=0)
+
+
+DecoderConfig = Annotated[SpatialBroadcastConfig | TransformerConfig, Field(discriminator="type")]
 
 
 class SlotAutoencoderConfig(StrictConfig):

@@ -20,6 +20,7 @@ from slot_decoders.models.configs import (
     SlotFormerConfig,
     SpatialBroadcastConfig,
     TokenizerModelConfig,
+    TransformerConfig,
     TransformerPredictorConfig,
 )
 from slot_decoders.models.relation_readout_model import RelationReadoutModel
@@ -63,6 +64,12 @@ SLOT_FORMER = SlotDynamicsConfig(
 
 # The readout of SlotFormer and SlotDiffusion on Physion.
 RELATION_READOUT = RelationReadoutConfig(num_slots=8, slot_dim=192)
+# SLATE as SlotDiffusion trains it on CLEVRTex: the encoder of its Slot Attention instead of the
+# paper's, learned first slots, and one head in Slot Attention.
+SLATE = SLOT_ATTENTION.model_copy(update={"decoder": TransformerConfig()})
+
+# STEVE likewise, on MOVi-D and MOVi-E.
+STEVE = SAVI.model_copy(update={"decoder": TransformerConfig()})
 
 PRESETS: dict[str, ModelConfig] = {
     "slot_attention": SLOT_ATTENTION,
@@ -70,6 +77,8 @@ PRESETS: dict[str, ModelConfig] = {
     "dvae": DVAE,
     "slot_former": SLOT_FORMER,
     "relation_readout": RELATION_READOUT,
+    "slate": SLATE,
+    "steve": STEVE,
 }
 
 
@@ -121,6 +130,32 @@ def dvae(*, image_size: int | None = None, **changes: Any) -> TokenizerModel:
         ConfigError: naming the key that does not exist or fit.
     """
     return _build("dvae", image_size, changes)
+
+
+def slate(*, image_size: int | None = None, **changes: Any) -> SlotAutoencoder:
+    """SLATE (Singh et al. 2021, arXiv 2110.11405) for pictures; its tokenizer comes untrained.
+
+    Args:
+        image_size: side of the square that the model works at; 128 unless given.
+        changes: as for ``slot_attention``: ``slate(decoder={"permuted_orders": True})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    return _build("slate", image_size, changes)
+
+
+def steve(*, image_size: int | None = None, **changes: Any) -> SlotAutoencoder:
+    """STEVE (Singh et al. 2022, arXiv 2205.14065) for videos; its tokenizer comes untrained.
+
+    Args:
+        image_size: side of the square that the model works at; 128 unless given.
+        changes: as for ``slot_attention``: ``steve(decoder={"tokenizer": {"vocab_size": 512}})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    return _build("steve", image_size, changes)
 
 
 def slot_former(**changes: Any) -> SlotDynamicsModel:

@@ -12,10 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from slot_core import ConfigError
-from slot_decoders.models.configs import RelationReadoutConfig, SlotAutoencoderConfig
+from slot_decoders.models.configs import (
+    RelationReadoutConfig,
+    SlotAutoencoderConfig,
+    TokenizerModelConfig,
+    TransformerConfig,
+)
+from slot_decoders.models.state_dicts import slotdiffusion_dvae as dvae
 from slot_decoders.models.state_dicts import slotdiffusion_encoder as encoder
 from slot_decoders.models.state_dicts import slotdiffusion_mixture as mixture
 from slot_decoders.models.state_dicts import slotdiffusion_readout as readout
+from slot_decoders.models.state_dicts import slotdiffusion_tokens as tokens
 from slot_decoders.models.state_dicts import slotdiffusion_video as video
 from slot_decoders.models.state_dicts.mapping import StateDictMap
 
@@ -24,6 +31,9 @@ ARGUMENTS = {
     "SA": mixture.SAArguments,
     "SAVi": mixture.SAViArguments,
     "PhysionReadout": readout.PhysionReadoutArguments,
+    "dVAE": dvae.DVAEArguments,
+    "SLATE": tokens.SLATEArguments,
+    "STEVE": tokens.STEVEArguments,
 }
 
 
@@ -54,15 +64,16 @@ def read_config(description: Mapping[str, Any], *, source: str) -> Any:
 
 def state_dict_map(config: Any) -> StateDictMap:
     """How the weights of their model of this configuration correspond to ours."""
+    if isinstance(config, TokenizerModelConfig):
+        return StateDictMap(names=dvae.dvae_names("tokenizer.", ""))
     if isinstance(config, RelationReadoutConfig):
         return readout.readout_map()
     assert isinstance(config, SlotAutoencoderConfig)
-    return StateDictMap(
-        names={
-            **encoder.encoder_names(config.encoder),
-            **video.predictor_names(config.encoder.predictor),
-            **mixture.mixture_names(config.decoder),
-        },
-        ignored=encoder.IGNORED | mixture.IGNORED,
-        batched=frozenset({"encoder.initializer.slots"}),
-    )
+    names = encoder.encoder_names(config.encoder) | video.predictor_names(config.encoder.predictor)
+    batched = frozenset({"encoder.initializer.slots"})
+    if isinstance(config.decoder, TransformerConfig):
+        names |= tokens.token_names(config.decoder)
+        ignored = tokens.token_masks(config.decoder)
+        return StateDictMap(names, encoder.IGNORED | ignored, batched | tokens.BATCHED)
+    names |= mixture.mixture_names(config.decoder)
+    return StateDictMap(names, encoder.IGNORED | mixture.IGNORED, batched)
