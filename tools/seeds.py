@@ -13,17 +13,16 @@ result is in OUT already is not trained again, so an interrupted call goes on wh
 from __future__ import annotations
 
 import json
-import math
 import resource
 import subprocess
 import sys
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Annotated, Any
 
 import typer
 
 from slot_eval.report import RESULT, read_result
+from slot_eval.seeds import sentence, summarise
 
 APPS = Path(__file__).parents[1] / "apps"
 sys.path.insert(0, str(APPS))
@@ -48,20 +47,16 @@ def main(
         row = train(recipe, seed, out / f"seed-{seed}", metric, changes or [])
         rows.append(row)
         print(f"seed {seed}: {metric} {row['score']:.4f} in {row['cpu_seconds']:.0f} CPU-seconds")
-    summary = summarise([row["score"] for row in rows], success)
+    scores = [row["score"] for row in rows]
     report = {
         "recipe": recipe,
         "changes": changes or [],
         "metric": metric,
         "seeds": rows,
-        **summary,
+        **summarise(scores, success),
     }
     (out / "seeds.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(
-        f"{metric} on the test split, {len(rows)} seeds: mean {summary['mean']:.4f}, "
-        f"standard error {summary['standard_error']:.4f}, minimum {summary['minimum']:.4f}; "
-        f"{summary['successes']} of {len(rows)} reach {success}"
-    )
+    print(sentence(f"{metric} on the test split", scores, success))
 
 
 def train(recipe: str, seed: int, out: Path, metric: str, changes: list[str]) -> dict[str, Any]:
@@ -86,17 +81,6 @@ def child_seconds() -> float:
     """CPU time of all processes that this one has waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def summarise(scores: list[float], success: float) -> dict[str, float]:
-    """Mean, standard error of the mean (NaN for one seed), minimum and successes."""
-    error = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else math.nan
-    return {
-        "mean": mean(scores),
-        "standard_error": error,
-        "minimum": min(scores),
-        "successes": sum(score >= success for score in scores),
-    }
 
 
 if __name__ == "__main__":

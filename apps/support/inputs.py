@@ -14,14 +14,8 @@ import torch
 from torch import Tensor
 
 from slot_core import HubModel, InputError
-from slot_data.boxes import boxes_from_labels, masks_from_labels, points_from_labels
+from slot_data.boxes import conditioning_from_labels
 from slot_decoders.models import RelationReadoutModel, SlotAutoencoder, SlotDynamicsModel
-
-READERS = {
-    "boxes": boxes_from_labels,
-    "points": points_from_labels,
-    "masks": masks_from_labels,
-}
 
 
 def inputs_of(model: HubModel, batch: Mapping[str, Any], device: torch.device) -> tuple[Any, ...]:
@@ -74,5 +68,5 @@ def conditioning_of(model: SlotAutoencoder, batch: Mapping[str, Any]) -> Tensor 
             f"the model is conditioned on {kind} of the objects in the first frame, but the "
             f"dataset has no labels to take them from"
         )
-    told = READERS[kind](batch["labels"][:, 0], model.num_slots)
+    told = conditioning_from_labels(kind, batch["labels"][:, 0], model.num_slots)
     return told.to(next(model.parameters()).device)

@@ -124,6 +124,8 @@ def test_run_scores_saves_and_can_be_scored_again(cli, tmp_path):
         "source": "decoder",
         "batch_size": 4,
         "device": "cpu",
+        "seed": 0,
+        "also": [],
     }
     assert result["num_samples"] == 6
     # brightness tells the two squares and the background apart

@@ -67,6 +67,25 @@ def points_from_labels(labels: Tensor, max_objects: int) -> Tensor:
     return points.masked_fill(~masks.flatten(-2).any(-1, keepdim=True), ABSENT)
 
 
+READERS = {
+    "boxes": boxes_from_labels,
+    "points": points_from_labels,
+    "masks": masks_from_labels,
+}
+
+
+def conditioning_from_labels(kind: str, labels: Tensor, max_objects: int) -> Tensor:
+    """What a model conditioned on "boxes", "points" or "masks" is told of frames with these labels.
+
+    labels: integers [.. H W], 0 for the background.
+
+    Raises DataError for another kind, and as `masks_from_labels` does.
+    """
+    if kind not in READERS:
+        raise DataError(f"there is no conditioning on {kind!r}; there is {', '.join(READERS)}")
+    return READERS[kind](labels, max_objects)
+
+
 def _check(labels: Tensor, max_objects: int) -> None:
     if max_objects < 1:
         raise DataError(f"max_objects is {max_objects}, not at least 1")

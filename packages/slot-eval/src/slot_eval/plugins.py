@@ -1,9 +1,19 @@
 """Models and data sets, found by entry points so that no package has to be imported by name.
 
-A package offers models in the entry-point group ``slot_eval.models`` (a callable
-``load_model(path_or_repo) -> model`` with ``model.segment(video, source=None) -> masks``) and data
-sets in ``slot_eval.datasets`` (a callable ``load_dataset_by_name(name, *, split, **options)``
-whose result has ``len`` and items ``{"video": uint8 [T 3 H W], "labels": [T H W], "id": str}``).
+A package offers, in the entry-point group
+
+* ``slot_eval.models``: a callable ``load_model(path_or_repo) -> model``. What a command asks of the
+  model are methods on videos in [0, 1], [B T 3 H W]: ``segment(video, source=None)`` -> soft masks
+  [B T K H W]; ``reconstruct(video)`` -> video; ``encode(video).slots`` [B T K D];
+  ``rollout(slots, num_steps)`` -> slots of later frames; ``sample(slots)`` -> video. A model with
+  ``conditioned_on`` (a kind) and ``num_slots`` also takes ``conditioning=`` in those on videos.
+* ``slot_eval.datasets``: a callable ``load_dataset_by_name(name, *, split, **options)`` whose
+  result has ``len`` and items ``{"video": uint8 [T 3 H W], "id": str}`` with, as far as they are
+  known, ``labels``, ``class_labels`` (integers [T H W]), ``overlap`` and ``void`` (bool [T H W]).
+* ``slot_eval.cards`` (may be missing): ``describe(name, *, split, **options)`` -> a dict that JSON
+  can hold, with a ``hash``: what a result says of its data.
+* ``slot_eval.conditioning`` (asked by conditioned models only):
+  ``conditioning(kind, labels [B H W], num_slots)`` -> what the model is told.
 
 Where several packages offer a group, the argument chooses: ``slot-data:shapes``.
 
@@ -16,12 +26,20 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from torch import Tensor
+
 from slot_eval.errors import EvalError
 
 MODELS = "slot_eval.models"
 DATASETS = "slot_eval.datasets"
+CARDS = "slot_eval.cards"
+CONDITIONING = "slot_eval.conditioning"
 # What to install when nothing offers a group.
-PROVIDERS = {MODELS: ("models", "slot-decoders"), DATASETS: ("data sets", "slot-data")}
+PROVIDERS = {
+    MODELS: ("models", "slot-decoders"),
+    DATASETS: ("data sets", "slot-data"),
+    CONDITIONING: ("conditioning", "slot-data"),
+}
 
 
 def load_model(path: str) -> Any:
@@ -38,6 +56,30 @@ def load_dataset(name: str, split: str, options: Mapping[str, Any]) -> Any:
     load: Callable[..., Any] = entry.load()
     with user_errors(f"cannot load the data set {name}"):
         return load(name, split=split, **options)
+
+
+def data_card(name: str, split: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the data set's package says of it; None where it says nothing."""
+    offers = {entry.name: entry for entry in entry_points(group=CARDS)}
+    providers = {entry.name for entry in entry_points(group=DATASETS)}
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in providers:
+        provider, name = prefix, rest
+    else:
+        provider = next(iter(providers)) if len(providers) == 1 else None
+    if provider not in offers:
+        return None
+    describe: Callable[..., dict[str, Any]] = offers[provider].load()
+    with user_errors(f"cannot describe the data set {name}"):
+        return describe(name, split=split, **options)
+
+
+def conditioning(kind: str, labels: Tensor, num_slots: int) -> Tensor:
+    """What a model conditioned on ``kind`` is told of frames with these labels [B H W]."""
+    entry, kind = choose(CONDITIONING, kind)
+    read: Callable[[str, Tensor, int], Tensor] = entry.load()
+    with user_errors("cannot condition the model"):
+        return read(kind, labels, num_slots)
 
 
 def choose(

@@ -22,9 +22,20 @@ RowsFormat = Literal["jsonl", "csv"]
 
 
 def make_result(
-    results: Results, *, model: str, data: str, settings: Mapping[str, Any]
+    results: Results,
+    *,
+    model: str,
+    data: str,
+    settings: Mapping[str, Any],
+    model_hash: str | None = None,
+    data_card: Mapping[str, Any] | None = None,
+    departures: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The content of ``result.json``; a mean over no sample at all is null."""
+    """The content of ``result.json``; a mean over no sample at all is null.
+
+    ``model_hash``, ``data_card`` and ``departures`` as of ``slot_eval.provenance`` and
+    ``slot_eval.plugins``.
+    """
     metrics = {
         name: {**entry, "mean": None if math.isnan(entry["mean"]) else entry["mean"]}
         for name, entry in results.summary().items()
@@ -35,9 +46,35 @@ def make_result(
         "protocol": results.protocol.id,
         "protocol_settings": results.protocol.settings(),
         "model": model,
+        "model_hash": model_hash,
         "data": data,
+        "data_card": None if data_card is None else dict(data_card),
+        "departures": list(departures),
         "num_samples": len(results),
         "metrics": metrics,
+        "settings": dict(settings),
+    }
+
+
+def make_distance(
+    distance: float, count: int, *, settings: Mapping[str, Any], **provenance: Any
+) -> dict[str, Any]:
+    """The content of ``result.json`` of a Fréchet distance, which is of samples together."""
+    undefined = math.isnan(distance)
+    return {
+        "format": FORMAT,
+        "slot_eval": version("slot-eval"),
+        "protocol": "frechet",
+        "protocol_settings": {"features": settings["features"]},
+        **provenance,
+        "num_samples": count,
+        "metrics": {
+            "frechet_distance": {
+                "mean": None if undefined else distance,
+                "n": 0 if undefined else count,
+                "undefined": count if undefined else 0,
+            }
+        },
         "settings": dict(settings),
     }
 
@@ -118,8 +155,9 @@ def result_table(result: Mapping[str, Any]) -> str:
     """One result, one metric per line."""
     head = (
         f"model     {result['model']}\ndata      {result['data']}\n"
-        f"protocol  {result['protocol']}\nsamples   {result['num_samples']}\n\n"
+        f"protocol  {result['protocol']}\nsamples   {result['num_samples']}\n"
     )
+    head += "".join(f"but       {one}\n" for one in result.get("departures", ())) + "\n"
     lines = [
         [name, decimal(entry["mean"]), str(entry["n"]), str(entry["undefined"])]
         for name, entry in result["metrics"].items()

@@ -1,10 +1,9 @@
-"""The two ways to a result: score label files, or run a model over a data set.
+"""Label files to a result: samples in order, gathered into batches of one shape.
 
-Both walk through samples in order, gather those of one shape into batches, and hand them to
-``Results``; neither the batches nor the order change a score.
+Neither the batches nor the order change a score.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,14 +18,13 @@ SCORED_TOGETHER = 64
 
 
 class TrueSample(NamedTuple):
-    """What a truth says of one sample: all but the video are [T H W]."""
+    """What a truth says of one sample, each [T H W]."""
 
     id: str
     labels: Tensor
     overlap: Tensor | None = None
     void: Tensor | None = None
     class_labels: Tensor | None = None
-    video: Tensor | None = None
 
 
 def samples_of_file(truth: Labels) -> Iterator[TrueSample]:
@@ -38,7 +36,7 @@ def samples_of_file(truth: Labels) -> Iterator[TrueSample]:
 def samples_of_dataset(dataset: Any, name: str, limit: int | None = None) -> Iterator[TrueSample]:
     """The first ``limit`` samples of a data set; raises EvalError on a sample without labels."""
     seen: set[str] = set()
-    for index in range(num_samples(dataset, limit)):
+    for index in range(len(dataset) if limit is None else min(limit, len(dataset))):
         with user_errors(f"cannot read sample {index} of {name}"):
             sample = dataset[index]
         if "labels" not in sample:
@@ -52,17 +50,15 @@ def samples_of_dataset(dataset: Any, name: str, limit: int | None = None) -> Ite
             sample.get("overlap"),
             sample.get("void"),
             sample.get("class_labels"),
-            sample["video"],
         )
 
 
-def num_samples(dataset: Any, limit: int | None) -> int:
-    """How many samples of the data set are used."""
-    return len(dataset) if limit is None else min(limit, len(dataset))
-
-
 def score_predictions(
-    predictions: Labels, truth: Iterable[TrueSample], truth_name: str, results: Results
+    predictions: Labels,
+    truth: Iterable[TrueSample],
+    truth_name: str,
+    results: Results,
+    also: Sequence[str] = (),
 ) -> None:
     """Score predicted labels; raises EvalError unless ids and sizes are those of the truth."""
     known = set(predictions.ids)
@@ -79,42 +75,15 @@ def score_predictions(
                     f"in {truth_name} it is {size(sample.labels)}"
                 )
             predicted.append(labels)
-        update(results, batch, stacked(predicted))
+        update(results, batch, stacked(predicted), also)
         scored.update(sample.id for sample in batch)
     if unknown := sorted(known - scored):
         raise EvalError(f"{predictions.source}: has {listed(unknown)}, unknown to {truth_name}")
 
 
-def score_model(
-    model: Any,
-    truth: Iterable[TrueSample],
-    results: Results,
-    *,
-    source: str | None = None,
-    batch_size: int = 16,
-    device: str = "cpu",
-) -> Iterator[tuple[list[str], Tensor]]:
-    """Segment and score; yields the ids and hard labels [B T H W] of each batch as it is done.
-
-    ``source`` names the masks: "encoder", "decoder" or None for the model's own choice. A
-    ValueError of a package's own class is what the model says about its input; it becomes an
-    EvalError.
-    """
-    for batch in batches(truth, batch_size):
-        videos = [sample.video for sample in batch if sample.video is not None]
-        video = torch.stack(videos).to(device).float() / 255
-        try:
-            masks = model.segment(video, source=source)
-        except ValueError as error:
-            if type(error).__module__ == "builtins":
-                raise
-            raise EvalError(f"the model cannot segment {batch[0].id!r}: {error}") from error
-        predicted = results.protocol.labels(masks, *batch[0].labels.shape[-2:]).cpu()
-        update(results, batch, predicted)
-        yield [sample.id for sample in batch], predicted
-
-
-def update(results: Results, batch: list[TrueSample], predicted: Tensor) -> None:
+def update(
+    results: Results, batch: list[TrueSample], predicted: Tensor, also: Sequence[str]
+) -> None:
     """Hand a batch to the results."""
     marks = {
         name: stacked([getattr(sample, name) for sample in batch])
@@ -122,7 +91,7 @@ def update(results: Results, batch: list[TrueSample], predicted: Tensor) -> None
         if getattr(batch[0], name) is not None
     }
     true = stacked([sample.labels for sample in batch])
-    results.update([sample.id for sample in batch], predicted, true, **marks)
+    results.update([sample.id for sample in batch], predicted, true, **marks, also=also)
 
 
 def stacked(labels: list[Tensor]) -> Tensor:
@@ -148,7 +117,6 @@ def shapes(sample: TrueSample) -> tuple[object, ...]:
     """What must be equal for two samples to be stacked."""
     return (
         sample.labels.shape,
-        None if sample.video is None else sample.video.shape,
         sample.overlap is None,
         sample.void is None,
         sample.class_labels is None,

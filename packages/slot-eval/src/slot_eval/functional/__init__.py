@@ -9,6 +9,7 @@ point set, ``frame_*`` average over single frames, and ``identity_switches`` fol
 from slot_eval.functional.ari import ari, fg_ari, video_ari, video_fg_ari
 from slot_eval.functional.boundary import boundary_f, video_boundary_f
 from slot_eval.functional.boxes import box_precision, box_recall
+from slot_eval.functional.composition import compose_slots
 from slot_eval.functional.detection import corloc, detection_recall, object_count_error
 from slot_eval.functional.frames import (
     frame_ari,
@@ -17,6 +18,7 @@ from slot_eval.functional.frames import (
     frame_mbo,
     frame_miou,
 )
+from slot_eval.functional.frechet import frechet_distance, gaussian_distance
 from slot_eval.functional.identity import idf1
 from slot_eval.functional.iou import (
     fg_miou,
@@ -44,6 +46,7 @@ __all__ = [
     "box_precision",
     "box_recall",
     "clip_metrics",
+    "compose_slots",
     "corloc",
     "detection_recall",
     "fg_ari",
@@ -53,6 +56,8 @@ __all__ = [
     "frame_fg_miou",
     "frame_mbo",
     "frame_miou",
+    "frechet_distance",
+    "gaussian_distance",
     "identity_switch_rate",
     "identity_switches",
     "idf1",

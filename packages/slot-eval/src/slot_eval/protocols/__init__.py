@@ -7,7 +7,7 @@ from slot_eval.protocols.answers import ANSWERS, AnswerProtocol
 from slot_eval.protocols.prediction import PREDICTION, PredictionProtocol
 from slot_eval.protocols.published import PUBLISHED
 from slot_eval.protocols.reconstruction import RECONSTRUCTION, ReconstructionProtocol
-from slot_eval.protocols.segmentation import DataSet, Protocol, differences
+from slot_eval.protocols.segmentation import DataSet, Protocol, differences, switches
 
 __all__ = [
     "ANSWERS",
@@ -22,6 +22,7 @@ __all__ = [
     "differences",
     "get",
     "names",
+    "switches",
 ]
 
 PROTOCOLS = {protocol.id: protocol for protocol in PUBLISHED}

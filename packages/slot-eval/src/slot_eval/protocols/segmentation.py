@@ -229,11 +229,16 @@ class Protocol:
         return scores
 
 
+def switches(protocol: Protocol) -> list[tuple[str, str, Any]]:
+    """Every field of a protocol: name, what it says, and the value."""
+    kinds = get_type_hints(Protocol, include_extras=True)
+    return [(name, kinds[name].__metadata__[0], value) for name, value in vars(protocol).items()]
+
+
 def differences(one: Protocol, other: Protocol) -> list[tuple[str, str, Any, Any]]:
     """The switches in which two protocols differ: name, what it says, and both values."""
-    kinds = get_type_hints(Protocol, include_extras=True)
     return [
-        (name, kinds[name].__metadata__[0], value, getattr(other, name))
-        for name, value in vars(one).items()
-        if value != getattr(other, name)
+        (name, says, mine, theirs)
+        for (name, says, mine), (_, _, theirs) in zip(switches(one), switches(other), strict=True)
+        if mine != theirs
     ]

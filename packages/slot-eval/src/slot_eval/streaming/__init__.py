@@ -11,6 +11,7 @@ from slot_eval.streaming.detection import (
     ObjectCountError,
     PanopticQuality,
 )
+from slot_eval.streaming.frechet import FrechetDistance, Moments
 from slot_eval.streaming.metric import StreamingMetric, mean_of_defined
 from slot_eval.streaming.reconstruction import MSE, PSNR, SSIM
 from slot_eval.streaming.results import Results
@@ -39,9 +40,11 @@ __all__ = [
     "CorLoc",
     "DetectionRecall",
     "FGMIoU",
+    "FrechetDistance",
     "IdentitySwitchRate",
     "IdentitySwitches",
     "MIoU",
+    "Moments",
     "ObjectCountError",
     "PanopticQuality",
     "PerFrame",

@@ -1,0 +1,1 @@
+"""The commands of ``slot-eval``, one file each."""

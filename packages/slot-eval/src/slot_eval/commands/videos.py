@@ -1,0 +1,147 @@
+"""``slot-eval reconstruct`` and ``predict-video``: what a model paints against the truth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slot_eval import protocols
+from slot_eval.commands.common import (
+    BatchSize,
+    Data,
+    Device,
+    Limit,
+    Model,
+    NumSlots,
+    Options,
+    Out,
+    Processes,
+    Report,
+    Rows,
+    RowsForm,
+    Seed,
+    Split,
+    Threads,
+    check_out,
+    finish,
+    finished_blocks,
+    parse_options,
+    provenance,
+    settings_of,
+)
+from slot_eval.html_report import video_exhibits
+from slot_eval.model_jobs import PredictJob, ReconstructJob
+from slot_eval.protocols.prediction import by_future_frame
+from slot_eval.provenance import model_hash
+from slot_eval.report import make_result
+from slot_eval.streaming import Results
+
+Lpips = Annotated[
+    str | None, typer.Option(help="Also LPIPS, with this network: alex, vgg or squeeze.")
+]
+LpipsWeights = Annotated[
+    Path | None, typer.Option(help="The network's weights, as torchvision publishes them.")
+]
+
+
+def reconstruct(
+    model: Model,
+    data: Data,
+    split: Split = "test",
+    option: Options = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 16,
+    num_slots: NumSlots = None,
+    device: Device = "cpu",
+    processes: Processes = 1,
+    threads: Threads = None,
+    seed: Seed = 0,
+    lpips: Lpips = None,
+    lpips_weights: LpipsWeights = None,
+    out: Out = None,
+    rows: Rows = False,
+    rows_format: RowsForm = "jsonl",
+    report: Report = False,
+) -> None:
+    """Reconstruct a data set with a model: MSE, PSNR, SSIM, and LPIPS if asked for."""
+    job = ReconstructJob(
+        model=model,
+        data=data,
+        split=split,
+        options=parse_options(option),
+        limit=limit,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        threads=threads,
+        num_slots=num_slots,
+        lpips=lpips,
+        lpips_weights=None if lpips_weights is None else str(lpips_weights),
+    )
+    check_out(out, rows, rows_format, report)
+    results, opened, ids = Results(protocols.RECONSTRUCTION), job.open(), []
+    for block in finished_blocks(opened, processes):
+        results.extend(block.rows)
+        ids += block.ids
+    settings = settings_of("reconstruct", opened, lpips=lpips)
+    result = make_result(
+        results, model=model, data=f"{data}/{split}", settings=settings, **provenance(opened)
+    )
+    exhibits = video_exhibits(opened, results.rows, ids) if report else None
+    finish(results, result, out, rows, rows_format, exhibits)
+
+
+def predict_video(
+    model: Model,
+    data: Data,
+    encoder: Annotated[
+        str | None, typer.Option(help="The model that makes slots of frames, if it is another.")
+    ] = None,
+    burn_in: Annotated[int, typer.Option(min=1, help="Frames that the model sees.")] = 6,
+    split: Split = "test",
+    option: Options = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 4,
+    num_slots: NumSlots = None,
+    device: Device = "cpu",
+    processes: Processes = 1,
+    threads: Threads = None,
+    seed: Seed = 0,
+    out: Out = None,
+    rows: Rows = False,
+    rows_format: RowsForm = "jsonl",
+    report: Report = False,
+) -> None:
+    """Predict the frames after the first ones: slots, MSE, PSNR, SSIM, FG-ARI and mIoU."""
+    job = PredictJob(
+        model=model,
+        data=data,
+        split=split,
+        options=parse_options(option),
+        limit=limit,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        threads=threads,
+        num_slots=num_slots,
+        burn_in=burn_in,
+        encoder=encoder,
+    )
+    check_out(out, rows, rows_format, report)
+    results, opened, ids = Results(protocols.PREDICTION), job.open(), []
+    for block in finished_blocks(opened, processes):
+        results.extend(block.rows)
+        ids += block.ids
+    settings = settings_of(
+        "predict-video",
+        opened,
+        burn_in=burn_in,
+        encoder=encoder,
+        encoder_hash=model_hash(opened.encoder),
+    )
+    result = make_result(
+        results, model=model, data=f"{data}/{split}", settings=settings, **provenance(opened)
+    )
+    result["by_frame"] = by_future_frame(results.rows)
+    exhibits = video_exhibits(opened, results.rows, ids) if report else None
+    finish(results, result, out, rows, rows_format, exhibits)

@@ -1,0 +1,86 @@
+"""Feature extractors for Fréchet distances: pictures or videos in [0, 1] to [samples, dim].
+
+* ``inception``: the network of the published FID, by torch-fidelity (extra ``generative``), which
+  fetches its weights or takes a local file, ``inception:FILE``.
+* a file: any network saved by ``torch.jit.save`` (``.pt``) or ``torch.export.save`` (``.pt2``),
+  which takes float pictures [B 3 H W] or videos [B T 3 H W] in [0, 1] and gives features [B D].
+  FVD needs one of videos, such as the published I3D with its own resizing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from slot_eval.errors import EvalError
+
+Extractor = Callable[[Tensor], Float[Tensor, "samples dim"]]
+
+
+def load_extractor(name: str, device: str = "cpu") -> Extractor:
+    """The extractor of this name or file; raises EvalError when it cannot be had."""
+    if name == "inception" or name.startswith("inception:"):
+        return inception(name.partition(":")[2] or None, device)
+    return from_file(Path(name), device)
+
+
+def inception(weights: str | None, device: str) -> Extractor:
+    """Pool features (2048) of pictures; each frame of a video is a picture."""
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise EvalError("FID needs an extra: pip install 'slot-eval[generative]'") from error
+    if weights is not None and not Path(weights).is_file():
+        raise EvalError(f"{weights}: there is no such file of Inception's weights")
+    try:
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise EvalError(
+            f"Inception's weights cannot be had ({first_line(error)}); give them as inception:FILE"
+        ) from error
+    network = network.eval().to(device)
+
+    def extract(samples: Tensor) -> Tensor:
+        flat = samples.reshape(-1, *samples.shape[-3:])
+        pixels = (flat.clamp(0, 1) * 255).round().to(torch.uint8)
+        with torch.no_grad():
+            return network(pixels.to(device))[0].float().cpu()
+
+    return extract
+
+
+def from_file(path: Path, device: str) -> Extractor:
+    """A saved network, TorchScript or an exported program."""
+    if not path.is_file():
+        raise EvalError(f"{path}: there is no such file, nor a known feature extractor")
+    try:
+        if path.suffix == ".pt2":
+            network = torch.export.load(path).module()
+        else:
+            network = torch.jit.load(path, map_location=device).eval()
+    except Exception as error:  # damage comes up as anything from zipfile's to pickle's errors
+        raise EvalError(f"{path}: cannot be read as a network: {first_line(error)}") from error
+
+    def extract(samples: Tensor) -> Tensor:
+        with torch.no_grad():
+            try:
+                features = network(samples.to(device))
+            except RuntimeError as error:
+                raise EvalError(
+                    f"{path}: does not take samples of shape {list(samples.shape)}"
+                ) from error
+        if features.ndim != 2 or len(features) != len(samples):
+            raise EvalError(
+                f"{path}: expected features [samples, dim] of {len(samples)} samples, "
+                f"not {list(features.shape)}"
+            )
+        return features.float().cpu()
+
+    return extract
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

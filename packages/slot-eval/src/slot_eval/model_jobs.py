@@ -1,0 +1,165 @@
+"""The jobs that ask a model: to segment, to reconstruct, and to predict videos."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from slot_eval import plugins, protocols
+from slot_eval.errors import EvalError
+from slot_eval.jobs import Block, Job, OpenJob, Sample, on_device
+from slot_eval.perceptual import lpips_of
+from slot_eval.streaming import Results
+
+MARKS = ("overlap", "void", "class_labels")
+
+
+@dataclass(frozen=True)
+class SegmentJob(Job):
+    """Segment every sample and score it under a protocol.
+
+    ``source``: whose masks, "encoder" or "decoder"; None for the protocol's choice. ``also``:
+    further metrics. ``keep``: hard labels [T H W] of each sample.
+    """
+
+    protocol: str = "slotdiffusion"
+    source: str | None = None
+    also: tuple[str, ...] = ()
+    keep: bool = False
+
+    needs: ClassVar[tuple[str, ...]] = ("segment",)
+
+    @property
+    def masks(self) -> str | None:
+        """The source that the model is asked for; None is its own choice."""
+        chosen = protocols.get(self.protocol).masks
+        return self.source or (None if chosen == "model" else chosen)
+
+    def batch(self, opened: OpenJob, samples: list[Sample]) -> Block:
+        """Segment and score a batch."""
+        for sample in samples:
+            if "labels" not in sample:
+                raise EvalError(
+                    f"sample {sample['id']!r} of {self.data} has no labels to score against"
+                )
+        true = torch.stack([sample["labels"] for sample in samples])
+        results = Results(protocols.get(self.protocol))
+        told = opened.conditioning(samples)
+        with model_errors("segment", samples):
+            masks = opened.model.segment(opened.video(samples), source=self.masks, **told)
+        predicted = results.protocol.labels(masks, *true.shape[-2:]).cpu()
+        marks: dict[str, Any] = {
+            name: torch.stack([sample[name] for sample in samples])
+            for name in MARKS
+            if name in samples[0]
+        }
+        ids = [sample["id"] for sample in samples]
+        results.update(ids, predicted, true, **marks, also=self.also)
+        return Block(ids, results.rows, list(predicted) if self.keep else [])
+
+
+@dataclass(frozen=True)
+class ReconstructJob(Job):
+    """Reconstruct every sample and compare. ``lpips``: also LPIPS, with this network."""
+
+    lpips: str | None = None
+    lpips_weights: str | None = None
+    keep: bool = False
+
+    needs: ClassVar[tuple[str, ...]] = ("reconstruct",)
+
+    def batch(self, opened: OpenJob, samples: list[Sample]) -> Block:
+        """Reconstruct and compare a batch."""
+        true, told = opened.video(samples), opened.conditioning(samples)
+        with model_errors("reconstruct", samples):
+            predicted = opened.model.reconstruct(true, **told)
+        predicted, true = predicted.cpu().float(), true.cpu()
+        ids = [sample["id"] for sample in samples]
+        results = Results(protocols.RECONSTRUCTION)
+        results.update(ids, predicted, true)
+        rows = {row["id"]: row for row in results.rows}
+        if self.lpips is not None:
+            values = lpips_of(self.lpips, self.lpips_weights)(predicted, true)
+            for name, value in zip(ids, values.tolist(), strict=True):
+                rows[name]["lpips"] = value
+        return Block(ids, list(rows.values()), list(predicted) if self.keep else [])
+
+
+@dataclass(frozen=True)
+class PredictJob(Job):
+    """Give a model the slots of the first ``burn_in`` frames, let it roll out those of the others,
+    paint them, and compare with what the frames hold.
+
+    ``encoder``: the saved model that makes slots of frames; the model itself where it can.
+    """
+
+    burn_in: int = 6
+    encoder: str | None = None
+    keep: bool = False
+
+    needs: ClassVar[tuple[str, ...]] = ("rollout", "decode")
+
+    def open(self) -> OpenJob:
+        """Load both models and the data."""
+        opened = super().open()
+        if self.encoder is None and not callable(getattr(opened.model, "encode", None)):
+            raise EvalError(
+                f"the model {self.model} makes no slots of frames; give the one that does as "
+                "--encoder"
+            )
+        if self.encoder is None:
+            return opened
+        encoder = on_device(plugins.load_model(self.encoder), self.device)
+        return replace(opened, encoder=encoder)
+
+    def batch(self, opened: OpenJob, samples: list[Sample]) -> Block:
+        """Predict and compare a batch."""
+        video = opened.video(samples)
+        num_steps = video.shape[1] - self.burn_in
+        if num_steps < 1:
+            raise EvalError(
+                f"sample {samples[0]['id']!r} of {self.data} has {video.shape[1]} frames; "
+                f"after --burn-in {self.burn_in} there is none to predict"
+            )
+        told = opened.conditioning(samples)
+        with model_errors("predict", samples):
+            slots = (opened.encoder or opened.model).encode(video, **told).slots
+            past, future = slots[:, : self.burn_in], slots[:, self.burn_in :]
+            predicted = opened.model.rollout(past, num_steps)
+            painted, masks = opened.model.decode(predicted)
+        painted = painted.float().cpu().clamp(0, 1)
+        true = at_size(video[:, self.burn_in :].cpu(), painted)
+        more: dict[str, Any] = {"videos": (painted, true)}
+        if masks is not None and all("labels" in sample for sample in samples):
+            labels = torch.stack([sample["labels"][self.burn_in :] for sample in samples])
+            protocol = protocols.get("slotdiffusion")
+            more["labels"] = protocol.labels(masks, *labels.shape[-2:]).cpu(), labels
+        results = Results(protocols.PREDICTION)
+        ids = [sample["id"] for sample in samples]
+        results.update(ids, predicted.float().cpu(), future.float().cpu(), **more)
+        return Block(ids, results.rows, list(painted) if self.keep else [])
+
+
+def at_size(video: Tensor, like: Tensor) -> Tensor:
+    """A video at the size of another one, made smaller without aliasing."""
+    if video.shape[-2:] == like.shape[-2:]:
+        return video
+    flat = torch.nn.functional.interpolate(
+        video.flatten(0, 1).float(), like.shape[-2:], mode="bilinear", antialias=True
+    )
+    return flat.unflatten(0, video.shape[:2]).clamp(0, 1)
+
+
+@contextmanager
+def model_errors(doing: str, samples: list[Sample]) -> Iterator[None]:
+    """What a model says about its input, as a ValueError of its own class, is an EvalError."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error).__module__ == "builtins" or isinstance(error, EvalError):
+            raise
+        first = samples[0]["id"]
+        raise EvalError(f"the model cannot {doing} {first!r}: {error}") from error

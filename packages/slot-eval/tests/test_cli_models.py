@@ -1,0 +1,256 @@
+"""``slot-eval run | reconstruct | compose | predict-video`` with a model that does everything, in
+one process and in several, and what their result files say."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from slot_eval import plugins
+from slot_eval.cli import main
+
+PACKAGE = '''
+"""A model whose slots are the rows of a grid of colours, and moving squares to see."""
+
+from types import SimpleNamespace
+
+import torch
+
+
+class Rows(torch.nn.Module):
+    """Slot k is the mean colour of the k-th quarter of a frame, from top to bottom."""
+
+    default_mask_source = "encoder"
+    num_slots = 4
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+
+    def segment(self, video, source=None):
+        batch, time, _, height, width = video.shape
+        noise = 1e-3 * torch.rand(batch, time, 4, height, width)  # drawn from torch's generator
+        row = torch.arange(height).view(-1, 1).expand(height, width) * 4 // height
+        return torch.softmax(torch.nn.functional.one_hot(row, 4).permute(2, 0, 1) + noise, dim=2)
+
+    def encode(self, video, conditioning=None):
+        return SimpleNamespace(slots=video.unflatten(3, (4, -1)).mean((4, 5)).transpose(2, 3))
+
+    def sample(self, slots):
+        return slots.transpose(2, 3).repeat_interleave(3, 3)[..., None].expand(-1, -1, -1, -1, 12)
+
+    def decode(self, slots):
+        return self.sample(slots), self.segment(self.sample(slots))
+
+    def reconstruct(self, video):
+        return self.sample(self.encode(video).slots)
+
+    def rollout(self, slots, num_steps):
+        return slots[:, -1:].expand(-1, num_steps, -1, -1)
+
+
+class Squares:
+    def __init__(self, count, frames):
+        self.count, self.frames = count, frames
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        labels = torch.zeros(self.frames, 12, 12, dtype=torch.uint8)
+        for frame in range(self.frames):
+            top = (index + frame) % 9
+            labels[frame, top : top + 3, 2 : 5 + index % 3] = 1
+        video = (labels * (90 + 10 * index))[:, None].expand(-1, 3, -1, -1)
+        void = torch.zeros_like(labels, dtype=torch.bool)
+        return {"video": video, "labels": labels, "id": f"clip{index}", "void": void}
+
+
+def load_model(path):
+    return Rows()
+
+
+def load_dataset_by_name(name, *, split, count=7, frames=3):
+    return Squares(count, frames)
+
+
+def describe(name, *, split, **options):
+    return {"name": name, "preset": None, "hash": "0123456789abcdef", "options": options}
+'''
+MODEL, DATA = ("--model", "rows:any"), ("--data", "rows:squares", "--batch-size", 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory):
+    """The package above, installed under the name ``rows`` while these tests run."""
+    folder = tmp_path_factory.mktemp("site")
+    info = folder / "rows-1.0.dist-info"
+    info.mkdir()
+    (folder / "rowsmodel.py").write_text(PACKAGE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rows\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{plugins.MODELS}]\nrows = rowsmodel:load_model\n"
+        f"[{plugins.DATASETS}]\nrows = rowsmodel:load_dataset_by_name\n"
+        f"[{plugins.CARDS}]\nrows = rowsmodel:describe\n"
+    )
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+    sys.modules.pop("rowsmodel", None)
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run the command line: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return run
+
+
+def result_of(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_a_result_says_where_it_comes_from(cli, tmp_path):
+    pictures = ("--option", "frames=1")
+    code, shown, _ = cli("run", *MODEL, *DATA, *pictures, "--also", "all", "--out", tmp_path / "a")
+    assert code == 0
+    result = result_of(tmp_path / "a")
+    assert result["data_card"]["hash"] == "0123456789abcdef"
+    assert result["data_card"]["options"] == {"frames": 1}
+    assert len(result["model_hash"]) == 16
+    assert result["departures"] == ["slotdiffusion is not published on squares"]
+    assert "but       slotdiffusion is not published on squares" in shown
+    assert result["metrics"]["panoptic_quality"]["n"] == 7
+    assert "idf1" not in result["metrics"]
+
+
+def test_protocols_choose_masks_and_samples(cli, tmp_path):
+    code, _, _ = cli("run", *MODEL, *DATA, "--protocol", "spot", "--out", tmp_path / "spot")
+    assert code == 0
+    result = result_of(tmp_path / "spot")
+    assert result["settings"]["source"] == "decoder"
+    assert result["num_samples"] == 21
+    code, _, _ = cli("run", *MODEL, *DATA, "--protocol", "dinosaur", "--out", tmp_path / "dinosaur")
+    assert result_of(tmp_path / "dinosaur")["num_samples"] == 7
+    code, _, message = cli("compare", tmp_path / "spot", tmp_path / "dinosaur")
+    assert code == 2
+    assert "follow 2 different protocols (spot; dinosaur)" in message
+
+
+def test_reconstruct(cli, tmp_path):
+    code, shown, _ = cli("reconstruct", *MODEL, *DATA, "--rows", "--report", "--out", tmp_path)
+    assert code == 0
+    result = result_of(tmp_path)
+    assert list(result["metrics"]) == ["mse", "psnr", "ssim"]
+    assert result["protocol"] == "reconstruction"
+    assert "psnr" in shown
+    assert (tmp_path / "report.html").read_text().count("<img") == 2 * 7
+
+
+def test_predict_video_judges_every_future_frame(cli, tmp_path):
+    code, _, _ = cli("predict-video", *MODEL, *DATA, "--burn-in", 1, "--report", "--out", tmp_path)
+    assert code == 0
+    result = result_of(tmp_path)
+    assert result["num_samples"] == 7 * 2
+    assert set(result["metrics"]) == {"slot_error", "mse", "psnr", "ssim", "fg_ari", "miou"}
+    first, second = result["by_frame"]["1"], result["by_frame"]["2"]
+    assert first["slot_error"] < second["slot_error"]  # it says that nothing moves
+
+
+def test_compose_with_an_extractor_from_a_file(cli, tmp_path):
+    saved = tmp_path / "extractor.pt"
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(6), torch.nn.Flatten())
+    torch.jit.save(torch.jit.trace(network, torch.rand(2, 3, 12, 12)), saved)
+    arguments = ("--option", "frames=1", "--features", saved, "--pictures", 5)
+    code, shown, _ = cli("compose", *MODEL, *DATA, *arguments, "--out", tmp_path / "out")
+    assert code == 0
+    assert "frechet_distance" in shown
+    result = result_of(tmp_path / "out")
+    assert result["num_samples"] == 7
+    assert result["metrics"]["frechet_distance"]["mean"] > 0
+    assert (tmp_path / "out" / "composed.png").is_file()
+
+
+def test_two_runs_and_two_processes_give_the_same_bytes(cli, tmp_path):
+    """The model draws at random, so each block has to be seeded by itself."""
+    ways = {"one": (), "again": (), "two": ("--processes", 2)}
+    for name, processes in ways.items():
+        code, _, _ = cli(
+            *("run", *MODEL, *DATA, *processes, "--threads", 1, "--rows", "--also", "idf1"),
+            *("--save-predictions", tmp_path / f"{name}.npz", "--out", tmp_path / name),
+        )
+        assert code == 0
+    for file in ("result.json", "rows.jsonl"):
+        texts = {(tmp_path / name / file).read_text() for name in ways}
+        assert len(texts) == 1
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+def test_report_shows_the_best_and_the_worst(cli, tmp_path):
+    code, _, _ = cli("run", *MODEL, *DATA, "--report", "--out", tmp_path)
+    assert code == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "Best by fg_ari" in text
+    assert "Worst by fg_ari" in text
+    assert "0123456789abcdef" in text
+    assert text.count("<img") == 3 * 7  # 4 worst and the 3 others
+    assert "<svg" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("run", *MODEL, *DATA, "--num-slots", 7), "the model rows:any has 4 slots, not 7"),
+        (("run", *MODEL, *DATA, "--also", "hota"), "no further metric 'hota'; known: panoptic"),
+        (("run", *MODEL, *DATA, "--report"), "--report needs a folder"),
+        (("predict-video", *MODEL, *DATA, "--burn-in", 3), "there is none to predict"),
+        (("compose", *MODEL, *DATA, "--features", "no.pt"), "no.pt: there is no such file"),
+        (("explain", "dino"), "there is no protocol 'dino'; known: slotdiffusion"),
+        (("seeds", "nowhere"), "nowhere: cannot be read as a result"),
+    ],
+)
+def test_wrong_input_is_one_sentence(cli, arguments, sentence):
+    code, _, message = cli(*arguments)
+    assert code == 2
+    assert message.splitlines()[-1].startswith("error: ")
+    assert sentence in message.splitlines()[-1]
+
+
+def test_explain(cli):
+    code, shown, _ = cli("explain", "dinosaur", "spot")
+    assert code == 0
+    assert "    dinosaur: clip\n    spot: frame\n" in shown
+    assert "    dinosaur: ignore\n    spot: background\n" in shown
+    assert "movi_c validation at 128" in cli("explain", "spot")[1]
+    assert cli("explain", "spot", "spot")[1] == "spot and spot are the same\n"
+
+
+def test_seeds_by_hand(cli, tmp_path):
+    for name, mean in (("a", 0.8), ("b", 0.9), ("c", 1.0)):
+        (tmp_path / name).mkdir()
+        result = {
+            "format": 1,
+            "protocol": "p",
+            "protocol_settings": {},
+            "model": name,
+            "data": "d",
+            "num_samples": 3,
+            "metrics": {"fg_ari": {"mean": mean}},
+        }
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
+    code, shown, _ = cli("seeds", *(tmp_path / name for name in "abc"))
+    assert code == 0
+    assert shown.splitlines()[-1] == (
+        "fg_ari, 3 seeds: mean 0.9000, standard error 0.0577, minimum 0.8000, maximum 1.0000; "
+        "2 of 3 reach 0.9"
+    )
+    code, _, message = cli("seeds", tmp_path / "a", "--metric", "mbo")
+    assert code == 2
+    assert "has no mbo" in message
