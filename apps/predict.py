@@ -33,6 +33,7 @@ from slot_data.video_files import VIDEO_SUFFIXES
 from slot_decoders.models import Chunk, SlotAutoencoder, load_model
 from support.command_line import run
 from support.findings import Findings, check_free
+from support.futures import Foresight, Future, open_foresight
 from support.hints import Hint, read_hint
 from support.pictures import MAX_SLOTS, Picture, moments, pixels
 from support.videos import Video, chunks, find_videos, open_video, visible
@@ -63,6 +64,15 @@ def main(
     ] = None,
     points: Annotated[Path | None, typer.Option(help="JSON: y and x of each, in pixels")] = None,
     masks: Annotated[Path | None, typer.Option(help="PNG of their numbers")] = None,
+    future: Annotated[
+        int | None, typer.Option(min=1, help="of videos: also draw so many frames to come")
+    ] = None,
+    dynamics: Annotated[
+        str | None, typer.Option(help="with --future: folder, run or Hub id of a SlotFormer")
+    ] = None,
+    observed: Annotated[
+        int | None, typer.Option(min=1, help="with --future: frames seen before; all if not")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one when left out")
     ] = None,
@@ -79,6 +89,7 @@ def main(
     paths, videos = find(place, frames=frames)
     if fps is not None and not frames:
         raise InputError("--fps is of folders of frames; give it with --frames")
+    check_future(future, dynamics, observed, of_videos=bool(videos))
     if out.resolve().is_relative_to(place.resolve()):
         raise InputError(f"{out}: lies in {place}, where its files would be taken for pictures")
     hint = read_hint(boxes, points, masks)
@@ -90,12 +101,17 @@ def main(
             f"{checkpoint}: has {model.num_slots} slots; a label PNG tells {MAX_SLOTS} apart"
         )
     check_hint(hint, model, checkpoint, len(paths) + len(videos))
-    task = Task(model, Findings(out), batch_size, source, hint)
+    foresight = None
+    if future is not None and dynamics is not None:
+        foresight = open_foresight(
+            dynamics, checkpoint, revision, future, observed, next(model.parameters()).device
+        )
+    task = Task(model, Findings(out), batch_size, source, hint, foresight)
     if videos:
         num_frames = predict_videos(
             task, videos, Fraction(fps or FRAME_RATE).limit_denominator(1001)
         )
-        report_videos(out, len(videos), num_frames, model)
+        report_videos(out, len(videos), num_frames, model, foreseen=foresight is not None)
     else:
         predict_pictures(task, paths)
         report_pictures(out, len(paths), model)
@@ -110,6 +126,7 @@ class Task:
     batch_size: int
     source: MaskSource | None
     hint: Hint | None
+    foresight: Foresight | None = None
 
     @property
     def device(self) -> torch.device:
@@ -183,6 +200,10 @@ def predict_video(task: Task, name: str, video: Video, shown: Set[int]) -> None:
 
     numbers = itertools.count()
     seconds = video.seconds(len(video) - 1)
+    future = None
+    if task.foresight is not None:
+        task.foresight.check(video.source, len(video))
+        future = Future(task.foresight, task.model)
     with (
         task.findings.film(name, task.model.num_slots, seconds) as film,
         tqdm(total=len(video), unit="frame", desc=name, disable=None) as progress,
@@ -195,9 +216,25 @@ def predict_video(task: Task, name: str, video: Video, shown: Set[int]) -> None:
                 number = next(numbers)
                 frame = video.name(number)
                 film.add(frame, video.seconds(number), picture, masks.argmax(0), slots)
+                if future is not None:
+                    future.add(picture, slots)
                 if number in shown:
                     task.findings.show(f"{name}/{frame}", picture, masks, None)
             progress.update(len(pictures))
+    if future is not None:
+        future.write(task.findings.folder / "future", name)
+
+
+def check_future(
+    future: int | None, dynamics: str | None, observed: int | None, *, of_videos: bool
+) -> None:
+    """Raise InputError unless the options about the future go together."""
+    if future is None and (dynamics is not None or observed is not None):
+        raise InputError("--dynamics and --observed are about --future; give all of them")
+    if future is not None and dynamics is None:
+        raise InputError("--future needs --dynamics, the model that predicts slots")
+    if future is not None and not of_videos:
+        raise InputError("--future is of videos; what was given are pictures")
 
 
 def as_video(pictures: Sequence[Picture]) -> Float[Tensor, "1 time 3 height width"]:
@@ -327,7 +364,9 @@ def report_pictures(out: Path, count: int, model: SlotAutoencoder) -> None:
     )
 
 
-def report_videos(out: Path, count: int, num_frames: int, model: SlotAutoencoder) -> None:
+def report_videos(
+    out: Path, count: int, num_frames: int, model: SlotAutoencoder, *, foreseen: bool
+) -> None:
     """Tell what was written of videos."""
     videos = "1 video" if count == 1 else f"{count} videos"
     print(
@@ -337,6 +376,7 @@ def report_videos(out: Path, count: int, num_frames: int, model: SlotAutoencoder
         f"  slots.npz     ids and seconds [{num_frames}], slots [{num_frames} {model.num_slots} "
         f"{model.config.slot_dim}]\n"
         "  overview.png  some frames, with each slot's soft mask"
+        + ("\n  future/       the frames to come, as PNG, a strip and a GIF" if foreseen else "")
     )
 
 

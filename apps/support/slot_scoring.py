@@ -19,6 +19,7 @@ from slot_eval.protocols import ANSWERS, PREDICTION
 from support.pictures import pixels, sheet
 
 MOST_FRAMES = 12  # of a strip
+MILLISECONDS = 200  # that a frame of an animation is shown
 
 
 def results_of_slots(model: Any) -> Results[Any]:
@@ -103,6 +104,20 @@ def strip(rows: Mapping[str, Float[Tensor, "batch time 3 height width"]]) -> Ima
             for time in shown:
                 columns.setdefault(f"+{time + 1}", []).append(videos[clip, time])
     return sheet(columns)
+
+
+def animation(rows: Mapping[str, Float[Tensor, "batch time 3 height width"]], path: Path) -> None:
+    """The same videos as one animated GIF: names from top to bottom, clips side by side."""
+    seen = {name: pixels(videos) for name, videos in rows.items()}
+    images = []
+    for time in range(next(iter(seen.values())).shape[1]):
+        columns: dict[str, list[np.ndarray]] = {f"+{time + 1}": []}
+        for name, videos in seen.items():
+            columns[f"+{time + 1}"].append(caption(name, videos.shape[2]))
+            for clip in range(len(videos)):
+                columns.setdefault(" " * (clip + 1), []).append(videos[clip, time])
+        images.append(sheet(columns))
+    images[0].save(path, save_all=True, append_images=images[1:], duration=MILLISECONDS, loop=0)
 
 
 def caption(name: str, height: int) -> np.ndarray:

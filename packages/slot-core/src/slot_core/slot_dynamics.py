@@ -137,17 +137,21 @@ class SlotFormer(nn.Module):
         self, slots: Float[Tensor, "batch burn_in slots dim"], num_steps: int
     ) -> Float[Tensor, "batch {num_steps} slots dim"]:
         window = self.input(slots)
-        predicted = [self._next(window)]
+        predicted = [self.next_frame(window)]
         while len(predicted) < num_steps:
             newest = self.input(predicted[-1])[:, None]
             window = torch.cat([window[:, 1:], newest], 1)
-            predicted.append(self._next(window))
+            predicted.append(self.next_frame(window))
         return torch.stack(predicted, 1)
 
-    def _next(
+    def next_frame(
         self, window: Float[Tensor, "batch burn_in slots model_dim"]
     ) -> Float[Tensor, "batch slots dim"]:
-        """The slots of the frame after a window of projected slots."""
+        """The slots of the frame after a window of slots that passed ``input``.
+
+        Of all that a rollout does this alone takes time, and always has the same shapes:
+        ``model.next_frame = torch.compile(model.next_frame)`` serves rollouts of any length.
+        """
         num_slots = window.shape[2]
         window = window + self.time_encoding[:, None]
         if self.slot_encoding is not None:
