@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 from predicting import NUM_SLOTS, SLOT_DIM, tiny_video_model
-from runs import assert_equal_runs, events
+from runs import APPS, assert_equal_runs, events, finish, start
 
 import extract_slots
 import roll_out_slots
+import score_rollouts
 import train
 from slot_core import InputError, fingerprint
 from slot_data import Shapes
@@ -151,6 +152,32 @@ def test_slots_are_rolled_out(place: Path, tmp_path: Path):
     assert [rolled[number]["outcome"] for number in range(4)] == [False, True, False, True]
 
 
+def test_rollouts_are_scored_frame_by_frame(place: Path, tmp_path: Path):
+    assert call(train.main, *words_of("slot_former/shapes", place, tmp_path / "run")) == 0
+    words = [tmp_path / "run", place / "slots", "--out", tmp_path / "scores", "--frames", 4]
+    assert call(score_rollouts.main, *words) == 0
+    told = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert told["num_videos"] == 12
+    slots = torch.stack([Slots("test", place / "slots")[n]["slots"] for n in range(12)])
+    past, future = slots[:, :3], slots[:, 3:7]
+    velocity = past[:, 2] - past[:, 1]
+    expected = {
+        "model": load_model(tmp_path / "run").rollout(past, 4),
+        "still": past[:, 2:].expand(-1, 4, -1, -1),
+        "linear": torch.stack([past[:, 2] + step * velocity for step in (1, 2, 3, 4)], 1),
+    }
+    for name, predicted in expected.items():
+        scores = told["predictors"][name]
+        for step in range(4):
+            error = (predicted[:, step] - future[:, step]).square().mean()
+            found = scores["frames"][str(step + 1)]["slot_error"]
+            assert found == pytest.approx(float(error), rel=1e-4)
+        assert scores["mean"].keys() == {"slot_error", "mse", "psnr", "ssim", "fg_ari", "miou"}
+    assert (tmp_path / "scores" / "prediction.png").exists()
+    assert (tmp_path / "scores" / "prediction.gif").exists()
+    assert call(score_rollouts.main, *words[:2], "--out", tmp_path / "few", "--frames", 6) == 2
+
+
 def test_what_cannot_be_used_is_told(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -211,3 +238,15 @@ def load_readout_config(**changes: Any) -> Any:
     from slot_decoders.models import RelationReadoutConfig
 
     return RelationReadoutConfig(num_slots=NUM_SLOTS, slot_dim=SLOT_DIM, **changes)
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_runs_and_goes_on(tmp_path: Path):
+    sizes = {"SEEDS": "0", "SAVI_STEPS": "2", "FORMER_STEPS": "2", "READOUT_STEPS": "2"}
+    sizes |= {"VIDEOS": "8", "QUESTIONS": "8", "HELD_OUT": "4"}
+    for _ in range(2):
+        pipeline = start([str(tmp_path)], ("bash",), sizes, (str(APPS / "tiny_pipeline.sh"),))
+        told = finish(pipeline)
+    assert "400" in told
+    assert "standard error" not in told  # of a single seed there is none
+    assert "accuracy  0." in told
