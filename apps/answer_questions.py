@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -56,8 +56,9 @@ def main(
             answered["outcomes"].append(np.asarray(batch.get("outcome")))
         step = int(checkpoint.name.partition("-")[2])
         path = out / f"{split}-seed{seed}-step{step:08d}.npz"
-        joined = {name: np.concatenate(values) for name, values in answered.items()}
-        np.savez(path, seed=seed, step=step, **joined)
+        joined: dict[str, Any] = {name: np.concatenate(values) for name, values in answered.items()}
+        joined |= {"seed": np.array(seed), "step": np.array(step)}
+        np.savez(path, **joined)
         print(path)
 
 

@@ -69,7 +69,7 @@ def main(
     results = {name: Results(PREDICTION) for name in predictors}
     for start in tqdm(range(0, len(dataset), batch_size), unit="batch", disable=None):
         numbers = range(start, min(start + batch_size, len(dataset)))
-        batch = collate([dataset[number] for number in numbers])
+        batch: Any = collate([dataset[number] for number in numbers])
         past, _ = divided(model, batch["slots"])
         predictions = {name: predict(past, frames) for name, predict in predictors.items()}
         for name, predicted in predictions.items():
