@@ -38,7 +38,7 @@ from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run
-from support.diagnostics import diagnose
+from support.diagnostics import diagnose, few_slots
 from support.inputs import inputs_of
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
@@ -146,6 +146,8 @@ def main(
     )
 
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    if warning := few_slots(options.data.name, train_set, model):
+        say(warning)
     say(
         f"{recipe}: {parameters:,} parameters, {len(train_set):,} samples, "
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}"

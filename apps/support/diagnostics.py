@@ -20,9 +20,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from slot_data.catalog import suggested_slots
+from slot_data.sample import SampleDataset
 from slot_eval.functional import ari
 
 SMALLEST_SHARE = 0.01  # of the frame, from which a slot counts as used
+
+
+def few_slots(name: str, dataset: SampleDataset, model: object) -> str:
+    """A line that warns of a model with fewer slots than samples of the dataset show objects,
+    the background counted; empty for others."""
+    suggested, slots = suggested_slots(name, dataset), getattr(model, "num_slots", None)
+    if suggested is None or slots is None or slots >= suggested:
+        return ""
+    return (
+        f"warning: the model has {slots} slots, but {name} shows up to {suggested - 1} objects and "
+        f"a background; model.num_slots={suggested} has one for each"
+    )
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from support.diagnostics import diagnose
+from slot_data import Shapes
+from support.diagnostics import diagnose, few_slots
 
 
 def attention_of(owner: Tensor, num_slots: int) -> Tensor:
@@ -42,3 +43,19 @@ def test_a_slot_below_a_hundredth_of_the_frame_is_not_in_use():
 
 def test_one_sample_has_no_other_to_resemble():
     assert "partition_similarity" not in diagnose(attention_of(torch.zeros(1, 9).long(), 2))
+
+
+class Model:
+    def __init__(self, num_slots: int):
+        self.num_slots = num_slots
+
+
+def test_a_model_with_fewer_slots_than_objects_is_told():
+    assert few_slots("shapes", Shapes(), Model(7)) == ""
+    assert few_slots("shapes", Shapes(), object()) == ""
+    assert few_slots("shapes", Shapes(max_objects=3), Model(4)) == ""
+    warning = few_slots("shapes", Shapes(), Model(4))
+    assert warning == (
+        "warning: the model has 4 slots, but shapes shows up to 6 objects and a background; "
+        "model.num_slots=7 has one for each"
+    )

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from scenes import assert_all_same, assert_same, prepared, write_scene
 
-from slot_data import DataError, load_dataset_by_name
+from slot_data import DataError, catalog, load_dataset_by_name
 from slot_data.encodings import Encoding
 from slot_data.image_files import noting_pictures
 from slot_data.prepared import Prepared
@@ -50,6 +50,9 @@ def both(name, root, out, split, **options):
 def test_pictures_are_kept_as_their_files_hold_them(scenes, tmp_path):
     manifest = prepared("clevrtex", scenes, tmp_path / "out", ("test",))
     assert manifest.splits["test"].objects == {2: 1, 3: 1, 4: 1, 5: 1}
+    for root, slots in ((tmp_path / "out", 6), (scenes, 11)):
+        dataset = load_dataset_by_name("clevrtex", split="test", root=root)
+        assert catalog.suggested_slots("clevrtex", dataset) == slots
     options: dict[str, Any]
     for options in ({}, {"preset": "slotdiffusion"}, {"relabel": False, "fit": "file"}):
         raw, again = both("clevrtex", scenes, tmp_path / "out", "test", **options)

@@ -10,6 +10,7 @@ from slot_data import multi_object
 from slot_data.celeba import CelebA
 from slot_data.clevrtex import SIZES, ClevrTex, numbers_of
 from slot_data.coco import Coco
+from slot_data.dataset_card import suggested_slots as suggested_slots_of
 from slot_data.davis import Davis
 from slot_data.folder import Folder
 from slot_data.manifest import is_prepared
@@ -18,7 +19,7 @@ from slot_data.multi_object import Clevr, MultiDSprites, ObjectsRoom, Tetrominoe
 from slot_data.options import check_options
 from slot_data.options import parse_option as parse_option_of
 from slot_data.physion import Physion
-from slot_data.prepared import load_prepared
+from slot_data.prepared import Prepared, load_prepared
 from slot_data.presets import PRESETS, Preset, preset_of
 from slot_data.sample import DataError, SampleDataset
 from slot_data.shapes import SPLITS, Shapes
@@ -395,6 +396,15 @@ def card(name: str) -> Card:
     if name not in _BY_NAME:
         raise DataError(f"dataset {name!r} is not one of {', '.join(_BY_NAME)}")
     return _BY_NAME[name]
+
+
+def suggested_slots(name: str, dataset: SampleDataset) -> int | None:
+    """The most objects that a sample may show, and one for the background: counted, of a prepared
+    folder; as the option `max_objects` says; or else as the card does. None where nobody knows."""
+    if isinstance(dataset, Prepared) and dataset.manifest.most_objects is not None:
+        return suggested_slots_of(dataset.manifest)
+    most = getattr(dataset, "max_objects", None)
+    return card(name).num_slots if most is None else most + 1
 
 
 def presets(name: str) -> Mapping[str, Preset]:

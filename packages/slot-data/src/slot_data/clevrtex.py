@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, Unpack
 
+import numpy as np
 import torch
 
 from slot_data.file_lists import later
@@ -77,25 +78,26 @@ class ClevrTex:
         **framing: Unpack[FramingOptions],
     ) -> None:
         self._framing = replace(self.default_framing, **framing)
-        self.variant, self._masks = variant, masks
+        self.variant, self.max_objects, self._masks = variant, max_objects, masks
         numbers = numbers_of(variant, split)
         self.root = Path(root).expanduser() / f"clevrtex_{variant}"
         if not self.root.is_dir():
             raise DataError(f"root {root} of clevrtex holds no folder clevrtex_{variant}")
         found = _pictures(self.root, variant, masks)
-        self._pictures = [found[number] for number in sorted(found) if number in numbers]
-        if not self._pictures:
+        pictures = [found[number] for number in sorted(found) if number in numbers]
+        if not pictures:
             raise DataError(
                 f"{self.root} holds no picture of split {split!r} (numbers {numbers.start} to "
                 f"{numbers.stop - 1}) among its {len(found)}; split 'all' takes whatever is there"
             )
         if max_objects is not None:
-            self._pictures = [p for p in self._pictures if self._objects(p) <= max_objects]
-            if not self._pictures:
+            pictures = [picture for picture in pictures if self._objects(picture) <= max_objects]
+            if not pictures:
                 raise DataError(
                     f"no picture of split {split!r} in {self.root} has at most {max_objects} "
                     "objects"
                 )
+        self._pictures = np.array([str(path) for path in pictures])  # workers share an array
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -103,7 +105,7 @@ class ClevrTex:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.root}: there are {len(self)}")
-        picture = self._pictures[index]
+        picture = Path(str(self._pictures[index]))
         masks = [_mask_of(picture)] if self._masks else None
         return self._framing(read_sample(picture.stem, [picture], masks))
 

@@ -152,7 +152,7 @@ class Clevr(MultiObject):
         **framing: Unpack[FramingOptions],
     ) -> None:
         super().__init__(self.SOURCE, split, root, num_records, framing)
-        self._crop = crop
+        self._crop, self.max_objects = crop, max_objects
         if max_objects is not None:
             few = [self._num_objects(int(n)) <= max_objects for n in self._numbers]
             self._numbers = self._numbers[few]

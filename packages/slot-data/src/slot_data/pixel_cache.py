@@ -61,7 +61,7 @@ class PixelCache:
         arrays = {}
         for key, path in self._paths.items():
             try:
-                arrays[key] = np.load(path, mmap_mode="r")
+                arrays[key] = np.asarray(np.load(path, mmap_mode="r"))
             except (OSError, ValueError, EOFError) as error:
                 raise DataError(f"cache {path} cannot be read: {error}") from error
             if len(arrays[key]) != self._starts[-1]:

@@ -82,6 +82,7 @@ class Prepared:
         self.folder, self.manifest, self.reading = folder, manifest, reading
         self.split = split_of(self.manifest, folder, split)
         self._rows = _rows(folder, split, self.split)
+        self._names = frozenset(self._rows.column_names)
         self._lengths = _lengths(self._rows)
         counts = [self._count(int(length)) for length in self._lengths]
         self._ends = np.cumsum(np.array(counts, dtype=np.int64))
@@ -101,7 +102,7 @@ class Prepared:
         number = int(np.searchsorted(self._ends, index, side="right"))
         before = int(self._ends[number - 1]) if number else 0
         frames = self.reading.frames(index - before, int(self._lengths[number]))
-        row = _ArrowRow(self._rows.data.fast_slice(number, 1))
+        row = _ArrowRow(self._rows.data.fast_slice(number, 1), self._names)
         if self._cache is not None:
             sample = self._cache.sample(row, number, frames, self.reading.left)
         else:
@@ -227,8 +228,8 @@ def _lengths(rows: Dataset) -> np.ndarray:
 class _ArrowRow(Mapping[str, Any]):
     """A row whose pieces are fetched one by one when they are asked for."""
 
-    def __init__(self, table: Any) -> None:
-        self._table = table
+    def __init__(self, table: Any, names: frozenset[str]) -> None:
+        self._table, self._names = table, names
 
     def __getitem__(self, name: str) -> Any:
         found = self._table.column(name)[0]
@@ -236,11 +237,14 @@ class _ArrowRow(Mapping[str, Any]):
             return None
         return _Pieces(found.values) if hasattr(found, "values") else found.as_py()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._table.column_names)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return self._table.num_columns
+        return len(self._names)
 
 
 class _Pieces(Sequence[Any]):

@@ -105,4 +105,4 @@ def sample_of_row(
 
 
 def _bytes(piece: Any) -> bytes:
-    return piece["bytes"] if isinstance(piece, Mapping) else piece
+    return piece if isinstance(piece, bytes) else piece["bytes"]
