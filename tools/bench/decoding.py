@@ -4,10 +4,10 @@
 
 Decoding at the sizes of SLATE on CLEVRTex (8 layers of width 192, 4,096 tokens), the most likely
 tokens of 256 or 1,024 patches, one picture and eight at once: with the key/value cache, and by the
-same model that is shown the whole prefix again for every token, with the same attention. The
-second takes minutes, so it is timed at some lengths of the prefix (``--lengths``) and summed up
-between them by trapezoids. Before, the tokens are checked: shown them, the model without a cache
-finds each of them the most likely.
+same model that is shown the whole prefix again for every token, as the original code does, with the
+same attention. The second takes minutes, so it is timed at some lengths of the prefix
+(``--lengths``) and summed up between them by trapezoids. Before, the tokens are checked: shown
+them, the model without a cache finds each of them the most likely.
 
 Training, forward and backward, against PyTorch's own ``nn.TransformerDecoder`` of the same shape,
 dropout included. The two take turns; medians of the turns are printed.
@@ -94,7 +94,7 @@ def next_logits(decoder: TransformerDecoder, slots: Tensor, prefix: Tensor) -> T
     projected = decoder.slot_projection(slots)
     for block in decoder.blocks:
         patches = block(patches, projected)
-    return decoder.head(decoder.norm(patches[:, -1]))
+    return decoder.head(decoder.norm(patches))[:, -1]
 
 
 def training(turns: int) -> list[tuple[float, float]]:
