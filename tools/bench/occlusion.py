@@ -1,9 +1,10 @@
 """How often objects of the embedded videos hide completely, and come back.
 
     uv run python tools/bench/occlusion.py
-    uv run python tools/bench/occlusion.py --set speed=2 --set min_objects=5
+    uv run python tools/bench/occlusion.py --set speed=2 --set min_objects=5 --set max_objects=7 \
+        --split test
 
-Prints, for clips of 12, 16 and 24 frames, the share of clips with a full
+Prints, for clips of 12, 14, 16 and 24 frames, the share of clips with a full
 occlusion (an object of the first frame has no visible pixel in a later one) and the share with a
 re-appearance (it is seen again after that). Options are those of `slot-data info shapes`.
 """
@@ -17,7 +18,7 @@ from slot_data import Shapes
 from slot_data.options import check_options, parse_option
 from slot_data.sample import Sample
 
-LENGTHS = (12, 16, 24)
+LENGTHS = (12, 14, 16, 24)
 
 
 def main(
