@@ -147,14 +147,15 @@ def smaller(name: str, tmp_path: Path, size: int) -> tuple[dict[str, Any], tuple
 def write_movi(root: Path, folder: str, split: str) -> None:
     """One video of 24 frames: with one mask per frame as SlotDiffusion stores MOVi-D and E, or,
     without masks for training, with one per object as STEVE stores MOVi-Solid and Tex."""
-    place = root / folder / split / "00000000"
+    kubric = folder in ("MOVi-D", "MOVi-E")
+    place = root / folder / (split if kubric else split.replace("validation", "val")) / "00000000"
     place.mkdir(parents=True)
     sample = Shapes(num_frames=24, image_size=32)[len(split)]
     numbers = sample.get("labels")
     assert numbers is not None
     for time, (frame, labels) in enumerate(zip(sample["video"], numbers, strict=True)):
         picture = Image.fromarray(frame.permute(1, 2, 0).numpy())
-        if folder in ("MOVi-D", "MOVi-E"):
+        if kubric:
             picture.save(place / f"{time:06d}.jpg")
             Image.fromarray(labels.numpy()).save(place / f"{time:06d}_mask.png")
             continue
