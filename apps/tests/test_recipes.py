@@ -20,7 +20,7 @@ NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPE
 
 
 def test_all_recipes_are_found():
-    assert len(NAMES) == 24
+    assert len(NAMES) == 25
 
 
 @pytest.mark.parametrize("name", NAMES)

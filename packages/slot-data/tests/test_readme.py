@@ -5,6 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from slot_data import catalog
+from slot_data.options import allowed_options
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -21,3 +24,24 @@ def test_the_python_snippets_run(tmp_path, monkeypatch):
 def test_the_file_map_names_every_module():
     modules = {path.name for path in (README.parent / "src/slot_data").glob("[a-z]*.py")}
     assert modules == set(re.findall(r"^\| `(\w+\.py)`", README.read_text(), re.MULTILINE))
+
+
+def test_the_table_of_datasets_is_complete():
+    rows = re.findall(r"^\| (`[^|]*) \|[^|]*\| ([^|]*) \|$", README.read_text(), re.MULTILINE)
+    options = {}
+    for names, cell in rows:
+        for name in _names(names):
+            options.setdefault(name, set(cell.strip("`").split()))
+    assert set(options) >= set(catalog.names())
+    shared = set(allowed_options(catalog.card("celeba").loader)) - {"root"}
+    for name in catalog.names():
+        own = set(allowed_options(catalog.card(name).loader)) - (
+            shared if name != "shapes" else set()
+        )
+        assert options[name] == own, name
+
+
+def _names(cell: str) -> list[str]:
+    """ "`movi_a` to `movi_e`" are five."""
+    names = re.findall(r"`(\w+)`", cell)
+    return [f"movi_{level}" for level in "abcde"] if names == ["movi_a", "movi_e"] else names

@@ -1,0 +1,98 @@
+"""The recipes of pictures have the reference's settings and train on files in their layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import train
+from slot_data import Shapes, catalog
+from slot_decoders.models.configs import (
+    ResNetConfig,
+    SlotAutoencoderConfig,
+    SpatialBroadcastConfig,
+)
+from support.command_line import run
+from support.options import load_options
+
+
+def test_pictures_are_trained_with_the_references_settings():
+    """Those of SlotDiffusion's files sa_clevrtex_params and sa_celeba_params."""
+    for name, num_slots, num_epochs, num_pictures in (
+        ("clevrtex", 11, 200, 40_000),
+        ("celeba", 4, 100, 162_770),
+    ):
+        options = load_options(f"slot_attention/{name}")
+        model, optimizer = options.model, options.optimizer
+        assert isinstance(model, SlotAutoencoderConfig)
+        assert (model.num_slots, model.slot_dim) == (num_slots, 192)
+        assert model.preprocessing.image_size == (128, 128)
+        backbone, decoder = model.encoder.backbone, model.decoder
+        assert isinstance(backbone, ResNetConfig)
+        assert isinstance(decoder, SpatialBroadcastConfig)
+        assert backbone.depth == 18
+        assert model.encoder.corrector.num_iterations == 3
+        assert model.encoder.corrector.hidden_dim == 384
+        assert (decoder.channels, decoder.kernel_size) == ((128,) * 4, 5)
+        assert decoder.broadcast_size == (8, 8)
+        assert (optimizer.learning_rate, optimizer.weight_decay) == (4e-4, 0)
+        assert (optimizer.warmup_fraction, optimizer.clip_norm) == (0.025, None)
+        assert options.train.batch_size == 64
+        assert options.train.num_steps == num_epochs * (num_pictures // 64)
+        assert options.data.dataset_options(training=True) == {"preset": "slotdiffusion"}
+        assert catalog.card(name).splits["train"] == num_pictures
+
+
+def write_clevrtex(root: Path) -> None:
+    """A scene of each split."""
+    for number in (0, 5_000, 10_000):
+        folder = root / "clevrtex_full" / str(number // 1000)
+        folder.mkdir(parents=True, exist_ok=True)
+        sample = Shapes(image_size=256)[number]
+        stem = folder / f"CLEVRTEX_full_{number:06d}"
+        picture = Image.fromarray(sample["video"][0].permute(1, 2, 0).numpy()).convert("RGBA")
+        picture.resize((320, 240)).save(f"{stem}.png")
+        mask = Image.fromarray(sample["labels"][0].numpy())  # pyright: ignore[reportTypedDictNotRequiredAccess] (shapes has labels)
+        mask.putpalette(bytes(range(42)))
+        mask.resize((320, 240)).save(f"{stem}_flat.png")
+
+
+def write_celeba(root: Path) -> None:
+    """Two pictures of each split."""
+    (root / "img_align_celeba").mkdir()
+    for number in range(6):
+        pixels = Shapes(image_size=256)[number]["video"][0].permute(1, 2, 0).numpy()
+        picture = Image.fromarray(pixels).resize((178, 218))
+        picture.save(root / f"img_align_celeba/{number + 1:06d}.jpg")
+    lines = "".join(f"{number + 1:06d}.jpg {number // 2}\r\n" for number in range(6))
+    (root / "list_eval_partition.txt").write_bytes(lines.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("clevrtex", write_clevrtex), ("celeba", write_celeba)]
+)
+def test_pictures_train_two_steps_on_files_in_their_layout(tmp_path, tiny, name, write):
+    write(tmp_path)
+    arguments = tiny(
+        tmp_path / "run",
+        recipe=f"slot_attention/{name}",
+        without=("data.name", "data.num_samples"),
+        **{
+            "data.root": str(tmp_path),
+            "data.num_workers": 0,
+            "train.num_steps": 2,
+            "validation.num_pictures": 1,
+        },
+    )
+    with pytest.raises(SystemExit) as stopped:
+        run(train.main, arguments)
+    assert not stopped.value.code
+    assert (tmp_path / "run" / "pictures" / "validation-00000002.png").exists()
+    result = tmp_path / "run" / "test" / "result.json"
+    assert result.exists() == (name == "clevrtex"), "faces have no masks to score against"
+    if name == "clevrtex":
+        settings = json.loads(result.read_text())["settings"]
+        assert settings["preset"] == "slotdiffusion"
