@@ -264,7 +264,7 @@ def main(
                 test,
                 model=str(out),
                 data=f"{options.data.name} {splits.test}",
-                settings=options.data.dataset_options(training=False),
+                settings=test_set.settings,
             )
             write_result(out / "test", result, test.rows, "jsonl")
             say(result_table(result))

@@ -95,4 +95,5 @@ def test_pictures_train_two_steps_on_files_in_their_layout(tmp_path, tiny, name,
     assert result.exists() == (name == "clevrtex"), "faces have no masks to score against"
     if name == "clevrtex":
         settings = json.loads(result.read_text())["settings"]
-        assert settings["preset"] == "slotdiffusion"
+        assert (settings["preset"], settings["split"]) == ("slotdiffusion", "test")
+        assert settings["label_resize"] == "nearest", "what the preset sets stands beside its name"

@@ -4,16 +4,19 @@
 # (a sample of `shapes` always has labels)
 
 import importlib.metadata
+import json
 import subprocess
 import sys
+from typing import Any, cast
 
 import pytest
+from test_clevrtex import write_scene
 
 from slot_data import DataError, Shapes, catalog, load_dataset_by_name
 from slot_data.augmentations import augmentations_by_name
 from slot_data.options import allowed_options, check_options, parse_option
 from slot_data.presets import PRESETS
-from slot_data.sample import SampleDataset
+from slot_data.sample import Configured, SampleDataset
 
 LIST_MODULES = """
 import pkgutil, sys
@@ -57,6 +60,33 @@ def test_options_reach_the_dataset():
     dataset = load_dataset_by_name("shapes", split="test", image_size=32, num_frames=2, seed=4)
     assert dataset[0]["video"].shape == (2, 3, 32, 32)
     assert dataset[0]["id"] == "test-4-000000"
+
+
+def test_a_dataset_knows_all_of_its_options(tmp_path):
+    dataset = load_dataset_by_name("shapes", split="test", level="textured", num_samples=3)
+    assert cast(Configured, dataset).settings == {
+        "name": "shapes",
+        "split": "test",
+        "preset": None,
+        "num_samples": 3,
+        "image_size": 64,
+        "num_frames": 1,
+        "level": "textured",
+        "seed": 0,
+        "min_objects": 3,
+        "max_objects": 6,
+        "speed": 1.0,
+    }
+    write_scene(tmp_path, 0)
+    options: Any = {"root": tmp_path, "preset": "slotdiffusion", "image_size": 64}
+    dataset = load_dataset_by_name("clevrtex", split="all", **options)
+    settings = cast(Configured, dataset).settings
+    assert settings["preset"] == "slotdiffusion"
+    assert settings["root"] == str(tmp_path)
+    assert settings["image_size"] == 64, "what is given wins over the preset"
+    assert settings["antialias"] is False, "the preset over the default"
+    assert settings["interpolation"] == "bilinear", "the default, which nobody gave"
+    assert json.loads(json.dumps(settings)) == settings
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ model, and under which terms it may be used."""
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from slot_data import multi_object
 from slot_data.celeba import CelebA
@@ -16,12 +16,12 @@ from slot_data.folder import Folder
 from slot_data.manifest import is_prepared
 from slot_data.movi import MoviA, MoviB, MoviC, MoviD, MoviE, MoviSolid, MoviTex
 from slot_data.multi_object import Clevr, MultiDSprites, ObjectsRoom, Tetrominoes
-from slot_data.options import check_options
+from slot_data.options import all_options, check_options
 from slot_data.options import parse_option as parse_option_of
 from slot_data.physion import Physion
 from slot_data.prepared import Prepared, load_prepared
 from slot_data.presets import PRESETS, Preset, preset_of
-from slot_data.sample import DataError, SampleDataset
+from slot_data.sample import Configured, DataError, SampleDataset
 from slot_data.shapes import SPLITS, Shapes
 from slot_data.slots import Slots
 from slot_data.voc import Voc
@@ -432,14 +432,20 @@ def load_dataset_by_name(
     given beside it win. A `root` that `slot-data prepare` has written gives the same samples as
     the raw files it was made from.
 
+    The dataset's `settings` are all of its options, for a run or a result to name them: also those
+    that the preset or nobody set.
+
     Raises DataError for an unknown dataset, split, preset or option, a missing option, a value of
     the wrong kind, and whatever the dataset finds wrong with its files.
     """
     loader = card(name).loader
-    if preset is not None:
-        options = {**preset_of(name, preset).options_of(split), **options}
-    check_options(name, loader, options)
-    root = options.get("root")
+    given = options if preset is None else {**preset_of(name, preset).options_of(split), **options}
+    check_options(name, loader, given)
+    root = given.get("root")
     if root is not None and is_prepared(folder := Path(root).expanduser()):
-        return load_prepared(name, loader, folder, split, options)
-    return loader(split=split, **options)
+        dataset = load_prepared(name, loader, folder, split, given)
+    else:
+        dataset = loader(split=split, **given)
+    settings = {"name": name, "split": split, "preset": preset, **all_options(loader, given)}
+    cast(Configured, dataset).settings = settings
+    return dataset

@@ -42,6 +42,15 @@ def check_options(dataset: str, loader: Callable[..., Any], options: Mapping[str
             raise DataError(f"dataset {dataset!r} needs the option {name}")
 
 
+def all_options(loader: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of the dataset with its value, those that are not given with their defaults;
+    what JSON can hold."""
+    values = {
+        n: options.get(n, parameter.default) for n, parameter in allowed_options(loader).items()
+    }
+    return {n: str(value) if isinstance(value, Path) else value for n, value in values.items()}
+
+
 def parse_option(dataset: str, loader: Callable[..., Any], text: str) -> tuple[str, Any]:
     """ "key=value" of a command line, the value read as the option's type demands. Raises DataError
     where it is none."""

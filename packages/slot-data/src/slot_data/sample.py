@@ -97,3 +97,9 @@ class VideoDataset(SampleDataset, Protocol):
         ...
 
     def read_video(self, number: int, frames: range, /) -> Sample: ...
+
+
+class Configured(Protocol):
+    """settings: name, split, preset and all options of a dataset that was loaded by name."""
+
+    settings: Mapping[str, Any]
