@@ -139,19 +139,31 @@ class RunOptions(StrictConfig):
 def load_options(recipe: str, changes: Sequence[str] = ()) -> RunOptions:
     """The options of a recipe, ``changes`` (each ``a.b=c``) laid over them.
 
+    Where a change names another dataset, the recipe's whole part ``data`` is left out: the splits
+    and options of one dataset mean nothing to another.
+
     Raises:
         ConfigError: naming the file, key or change that cannot be used.
     """
     path = recipe_path(recipe)
     stated = read_yaml(path)
-    for change in changes:
-        stated = presets.merge(stated, parse_change(change))
+    parsed = [parse_change(change) for change in changes]
+    named = [name for name in map(_dataset_in, parsed) if name is not None]
+    if named and named[-1] != _dataset_in(stated):
+        stated.pop("data", None)
+    for change in parsed:
+        stated = presets.merge(stated, change)
     model = dict(stated.pop("model", None) or {})
     if "preset" not in model:
         raise ConfigError(f"{path}: key 'model.preset' is missing")
     source = " ".join([str(path), *(f"--set {change}" for change in changes)])
     config = presets.configure(model.pop("preset"), model, source=f"{source}: model")
     return RunOptions.parse({"recipe": recipe, "model": config, **stated}, source=source)
+
+
+def _dataset_in(stated: Mapping[str, Any]) -> Any:
+    data = stated.get("data")
+    return data.get("name") if isinstance(data, Mapping) else None
 
 
 def recipe_path(recipe: str) -> Path:

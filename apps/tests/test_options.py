@@ -25,6 +25,23 @@ def test_changes_lie_over_the_recipe_at_any_depth():
     assert options.data.dataset_options(training=True)["level"] == "textured"
 
 
+def test_another_dataset_leaves_out_the_options_of_the_recipes():
+    recipe = load_options("savi/shapes").data
+    assert recipe.dataset_options(training=True)["min_objects"] == 5
+    same = load_options("savi/shapes", ["data.name=shapes", "data.seed=1"]).data
+    assert same.dataset_options(training=True) == {
+        **recipe.dataset_options(training=True),
+        "seed": 1,
+    }
+    for changes in (
+        ["data.root=R", "data.name=movi_d", "data.num_frames=3"],
+        ["data={name: movi_d, root: R, num_frames: 3}"],
+    ):
+        other = load_options("savi/shapes", changes).data
+        assert other.name == "movi_d"
+        assert other.dataset_options(training=False) == {"root": "R", "num_frames": 3}
+
+
 def test_another_type_replaces_the_whole_part():
     options = load_options("slot_attention/shapes", ["model.encoder.backbone={type: resnet}"])
     assert options.model.encoder.backbone.type == "resnet"
