@@ -28,7 +28,7 @@ def test_the_file_map_names_every_module():
 
 def test_the_table_of_datasets_is_complete():
     rows = re.findall(r"^\| (`[^|]*) \|[^|]*\| ([^|]*) \|$", README.read_text(), re.MULTILINE)
-    options = {}
+    options: dict[str, set[str]] = {}
     for names, cell in rows:
         for name in _names(names):
             options.setdefault(name, set(cell.strip("`").split()))
