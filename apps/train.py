@@ -34,6 +34,7 @@ from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_na
 from slot_data.augmentations import augmentations_by_name
 from slot_decoders.models import build_model
 from slot_eval import Results
+from slot_eval.provenance import model_hash
 from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin
 from support.checkpoints import RunFolder, read_state, restore_model
@@ -265,6 +266,7 @@ def main(
                 model=str(out),
                 data=f"{options.data.name} {splits.test}",
                 settings=test_set.settings,
+                model_hash=model_hash(published),
             )
             write_result(out / "test", result, test.rows, "jsonl")
             say(result_table(result))

@@ -150,3 +150,10 @@ def test_png_errors_name_the_file(tmp_path, image):
     for name in ("cut", "text"):
         with pytest.raises(EvalError, match=rf"{name}\.png: cannot be read as a PNG"):
             labels.load(name)
+
+
+def test_labels_beyond_the_largest_integer_of_torch_are_refused(tmp_path):
+    labels = np.full((1, 2, 2), 2**63, dtype=np.uint64)
+    np.savez(tmp_path / "wide.npz", ids=np.array(["a"]), labels=labels)
+    with pytest.raises(EvalError, match="labels go up to 9223372036854775808, more than 64 bits"):
+        open_labels(tmp_path / "wide.npz")

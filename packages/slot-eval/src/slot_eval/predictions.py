@@ -211,6 +211,8 @@ def checked_labels(labels: np.ndarray, ids: Sequence[str], source: str) -> np.nd
             f"{source}: labels must be [N T H W] or [N H W] with N = {len(ids)}, "
             f"not {list(labels.shape)}"
         )
+    if labels.size and labels.max() > np.iinfo(np.int64).max:
+        raise EvalError(f"{source}: labels go up to {labels.max()}, more than 64 bits with a sign")
     if labels.size and labels.min() < 0:
         name = next(name for name, sample in zip(ids, labels, strict=True) if sample.min() < 0)
         raise EvalError(f"{source}: the labels of {name!r} are negative somewhere")

@@ -17,7 +17,7 @@ from slot_eval.errors import EvalError
 
 
 def frechet_distance(
-    predicted: Float[Tensor, "samples dim"], true: Float[Tensor, "others dim"]
+    predicted: Float[Tensor, "samples dim"], true: Float[Tensor, "others other_dim"]
 ) -> float:
     """The distance between two sets of features; 0 is equal moments, there is no largest.
 
