@@ -32,6 +32,7 @@ from slot_data.image_files import PICTURE_SUFFIXES, read_picture
 from slot_data.video_files import VIDEO_SUFFIXES
 from slot_decoders.models import Chunk, SlotAutoencoder, load_model
 from support.command_line import run
+from support.devices import usable_device
 from support.findings import Findings, check_free
 from support.futures import Foresight, Future, open_foresight
 from support.hints import Hint, read_hint
@@ -333,21 +334,6 @@ def batches(paths: Mapping[str, Path], batch_size: int) -> Iterator[dict[str, Pi
         elif sum(held[0] * held[1] * len(waiting[held]) for held in waiting) > MAX_WAITING_PIXELS:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
-
-
-def usable_device(name: str | None) -> torch.device:
-    """The device of this name; a GPU if there is one, else the CPU, for None.
-
-    Raises:
-        InputError: if torch knows or has no such device.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--device {name}: cannot be used ({reason})") from None
-    return device
 
 
 def report_pictures(out: Path, count: int, model: SlotAutoencoder) -> None:

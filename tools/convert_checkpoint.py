@@ -48,6 +48,9 @@ def convert_checkpoint(
     recipe: Annotated[
         str | None, typer.Option(help="Instead of --config: one of our recipes, by name.")
     ] = None,
+    averaged: Annotated[
+        bool, typer.Option(help="Take the running average of the weights that training kept.")
+    ] = False,
     card_data: Annotated[
         str, typer.Option(help="For the model card: what it was trained on.")
     ] = NOT_STATED,
@@ -59,7 +62,9 @@ def convert_checkpoint(
     get_origin(origin)
     refuse_existing(out)
     described = read_description(config, recipe, origin)
-    model = convert(read_weights(weights), described, origin=origin, source=str(weights))
+    model = convert(
+        read_weights(weights), described, origin=origin, averaged=averaged, source=str(weights)
+    )
     command = shlex.join(["python", *sys.argv])
     card = ModelCard(data=card_data, command=command, license=card_license)
     model.save_pretrained(out, card=card)

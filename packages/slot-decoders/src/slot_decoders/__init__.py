@@ -1,7 +1,18 @@
 """Decoders that turn slots back into pictures and video; models are in slot_decoders.models."""
 
+from slot_decoders.denoiser_unet import DenoiserUNet
+from slot_decoders.latent_diffusion import DiffusionDecoder
+from slot_decoders.sampling import NoiseSchedule
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
 from slot_decoders.token_transformer import TransformerDecoder
-from slot_decoders.tokenizers import DVAE
+from slot_decoders.tokenizers import DVAE, VQVAE
 
-__all__ = ["DVAE", "SpatialBroadcastDecoder", "TransformerDecoder"]
+__all__ = [
+    "DVAE",
+    "VQVAE",
+    "DenoiserUNet",
+    "DiffusionDecoder",
+    "NoiseSchedule",
+    "SpatialBroadcastDecoder",
+    "TransformerDecoder",
+]

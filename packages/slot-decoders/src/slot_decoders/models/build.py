@@ -21,10 +21,13 @@ from slot_core import (
     TransformerPredictor,
 )
 from slot_core.backbones import CNN, ResNet, ViT
+from slot_decoders.denoiser_unet import DenoiserUNet
+from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.models.configs import (
     BackboneConfig,
     CNNConfig,
     ConditionedSlotsConfig,
+    DiffusionConfig,
     DVAEConfig,
     GaussianSlotsConfig,
     InitializerConfig,
@@ -40,15 +43,17 @@ from slot_decoders.models.configs import (
     TransformerConfig,
     TransformerPredictorConfig,
     ViTConfig,
+    VQVAEConfig,
 )
 from slot_decoders.models.preprocessing import Preprocessing
 from slot_decoders.models.relation_readout_model import RelationReadoutModel
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
 from slot_decoders.models.slot_dynamics_model import SlotDynamicsModel
 from slot_decoders.models.tokenizer_model import TokenizerModel
+from slot_decoders.sampling import NoiseSchedule
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
 from slot_decoders.token_transformer import TransformerDecoder
-from slot_decoders.tokenizers import DVAE
+from slot_decoders.tokenizers import DVAE, VQVAE
 
 # Configuration -> the model it describes, by the name that config.json gives it.
 MODEL_CLASSES: dict[str, type[HubModel]] = {
@@ -121,9 +126,9 @@ def build_predictor(config: PredictorConfig | None, slot_dim: int) -> nn.Module 
     return RecurrentPredictor(base, slot_dim, config.recurrent_dim)
 
 
-def build_tokenizer(config: TokenizerConfig) -> nn.Module:
+def build_tokenizer(config: TokenizerConfig) -> Any:
     """A tokenizer, alone or inside a decoder."""
-    kinds = {DVAEConfig: DVAE}
+    kinds = {DVAEConfig: DVAE, VQVAEConfig: VQVAE}
     return kinds[type(config)](**config.model_dump(exclude={"type"}))
 
 
@@ -140,5 +145,26 @@ def build_decoder(config: SlotAutoencoderConfig | SlotDynamicsConfig) -> nn.Modu
         tokenizer = build_tokenizer(decoder.tokenizer)
         options = decoder.model_dump(exclude={"type", "tokenizer"})
         return TransformerDecoder(tokenizer, config.slot_dim, size, **options)
+    if isinstance(decoder, DiffusionConfig):
+        return _build_diffusion(decoder, config.slot_dim, config.preprocessing)
     assert isinstance(decoder, SpatialBroadcastConfig)
     return SpatialBroadcastDecoder(config.slot_dim, size, **decoder.model_dump(exclude={"type"}))
+
+
+def _build_diffusion(
+    config: DiffusionConfig, slot_dim: int, preprocessing: PreprocessingConfig
+) -> DiffusionDecoder:
+    tokenizer = None if config.tokenizer is None else build_tokenizer(config.tokenizer)
+    channels = 3 if tokenizer is None else tokenizer.latent_channels
+    colours = list(zip(preprocessing.mean, preprocessing.std, strict=True))
+    return DiffusionDecoder(
+        DenoiserUNet(channels, slot_dim, **config.denoiser.model_dump()),
+        tokenizer,
+        preprocessing.image_size,
+        schedule=NoiseSchedule(**config.noise.model_dump()),
+        pixel_range=(
+            min(-mean / std for mean, std in colours),
+            max((1 - mean) / std for mean, std in colours),
+        ),
+        **config.model_dump(include={"target", "latent_scale", "quantize_denoised"}),
+    )

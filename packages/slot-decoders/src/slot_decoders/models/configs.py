@@ -200,7 +200,21 @@ class DVAEConfig(StrictConfig):
     hard: bool = False
 
 
-TokenizerConfig = DVAEConfig
+class VQVAEConfig(StrictConfig):
+    """slot_decoders.VQVAE."""
+
+    type: Literal["vqvae"] = "vqvae"
+    channels: tuple[PositiveInt, ...] = Field(default=(64, 128, 256), min_length=1)
+    layers_per_block: PositiveInt = 2
+    latent_channels: PositiveInt = 3
+    vocab_size: PositiveInt = 4096
+    reconstruction: Literal["l1", "mse"] = "l1"
+    perceptual_weight: float = Field(default=1.0, ge=0)
+    num_groups: PositiveInt = 32
+
+
+LatentTokenizerConfig = VQVAEConfig
+TokenizerConfig = Annotated[DVAEConfig | VQVAEConfig, Field(discriminator="type")]
 
 
 class TokenizerModelConfig(StrictConfig):
@@ -223,7 +237,40 @@ class TransformerConfig(StrictConfig):
     reconstruction_weight: float = Field(default=0.0, ge=0)
 
 
-DecoderConfig = Annotated[SpatialBroadcastConfig | TransformerConfig, Field(discriminator="type")]
+class DenoiserConfig(StrictConfig):
+    """slot_decoders.DenoiserUNet."""
+
+    channels: tuple[PositiveInt, ...] = Field(default=(128, 256, 384, 512), min_length=1)
+    layers_per_block: PositiveInt = 2
+    attention_levels: tuple[int, ...] = (1, 2, 3)
+    head_dim: PositiveInt = 32
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    num_groups: PositiveInt = 32
+
+
+class NoiseConfig(StrictConfig):
+    """slot_decoders.NoiseSchedule."""
+
+    num_steps: PositiveInt = 1000
+    beta_start: float = Field(default=0.0015, gt=0, lt=1)
+    beta_end: float = Field(default=0.0195, gt=0, lt=1)
+
+
+class DiffusionConfig(StrictConfig):
+    """slot_decoders.DiffusionDecoder."""
+
+    type: Literal["diffusion"] = "diffusion"
+    tokenizer: LatentTokenizerConfig | None = VQVAEConfig()  # None: the pixels are denoised
+    denoiser: DenoiserConfig = DenoiserConfig()
+    target: Literal["epsilon", "x0", "v"] = "epsilon"
+    noise: NoiseConfig = NoiseConfig()
+    latent_scale: PositiveFloat = 1.0
+    quantize_denoised: bool | None = None  # where the tokenizer can
+
+
+DecoderConfig = Annotated[
+    SpatialBroadcastConfig | TransformerConfig | DiffusionConfig, Field(discriminator="type")
+]
 
 
 class SlotAutoencoderConfig(StrictConfig):

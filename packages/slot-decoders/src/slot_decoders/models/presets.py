@@ -9,6 +9,7 @@ from slot_core import ConfigError
 from slot_core.conditioned_slots import ConditioningKind
 from slot_decoders.models.build import build_model
 from slot_decoders.models.configs import (
+    DiffusionConfig,
     DVAEConfig,
     EncoderConfig,
     ModelConfig,
@@ -22,6 +23,7 @@ from slot_decoders.models.configs import (
     TokenizerModelConfig,
     TransformerConfig,
     TransformerPredictorConfig,
+    VQVAEConfig,
 )
 from slot_decoders.models.relation_readout_model import RelationReadoutModel
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
@@ -71,6 +73,13 @@ SLATE = SLOT_ATTENTION.model_copy(update={"decoder": TransformerConfig()})
 # STEVE likewise, on MOVi-D and MOVi-E.
 STEVE = SAVI.model_copy(update={"decoder": TransformerConfig()})
 
+# The VQ-VAE that SlotDiffusion trains first: its decoder has the same one, and takes its weights.
+VQVAE = TokenizerModelConfig(tokenizer=VQVAEConfig())
+
+# SlotDiffusion on CLEVRTex; the U-Net's width and where it looks at the slots are those of all its
+# recipes. Its configurations state the attention by how much smaller the map is, 2, 4 and 8.
+SLOT_DIFFUSION = SLOT_ATTENTION.model_copy(update={"decoder": DiffusionConfig()})
+
 PRESETS: dict[str, ModelConfig] = {
     "slot_attention": SLOT_ATTENTION,
     "savi": SAVI,
@@ -79,6 +88,8 @@ PRESETS: dict[str, ModelConfig] = {
     "relation_readout": RELATION_READOUT,
     "slate": SLATE,
     "steve": STEVE,
+    "vqvae": VQVAE,
+    "slot_diffusion": SLOT_DIFFUSION,
 }
 
 
@@ -180,6 +191,35 @@ def relation_readout(**changes: Any) -> RelationReadoutModel:
         ConfigError: naming the key that does not exist or fit.
     """
     return _build("relation_readout", None, changes)
+
+
+def vqvae(*, image_size: int | None = None, **changes: Any) -> TokenizerModel:
+    """The VQ-VAE of latent diffusion (Rombach et al. 2022) as SlotDiffusion trains it.
+
+    Args:
+        image_size: side of the square that the model works at; 128 unless given.
+        changes: as for ``slot_attention``: ``vqvae(tokenizer={"perceptual_weight": 0.0})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    return _build("vqvae", image_size, changes)
+
+
+def slot_diffusion(*, image_size: int | None = None, **changes: Any) -> SlotAutoencoder:
+    """SlotDiffusion (Wu et al. 2023, arXiv 2305.11281) for pictures, or for videos.
+
+    Args:
+        image_size: side of the square that the model works at; 128 unless given.
+        changes: as for ``slot_attention``. A predictor makes it one for videos:
+            ``slot_diffusion(encoder={"predictor": {"type": "transformer"}})``; a ViT one for
+            pictures of things: ``slot_diffusion(encoder={"backbone": {"type": "vit"}},
+            image_size=224)``; ``decoder={"tokenizer": None}`` one that diffuses pixels.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    return _build("slot_diffusion", image_size, changes)
 
 
 def _build(name: str, image_size: int | None, changes: Mapping[str, Any]) -> Any:

@@ -29,6 +29,7 @@ from slot_core import (
 from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
 from slot_core.slot_initializers import Conditioning
+from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.models.configs import SlotAutoencoderConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
 
@@ -205,6 +206,42 @@ class SlotAutoencoder(HubModel):
         """The video as the slots remember it, in [0, 1] at the video's own size."""
         encoded = self.encoder(video, state, generator, conditioning)
         return self._picture(self.decoder.decode(encoded.slots, generator), _size(video))
+
+    @without_gradients
+    def sample(
+        self,
+        slots: Float[Tensor, "batch time slots dim"],
+        *,
+        generator: torch.Generator | None = None,
+        scheduler: Any = None,
+        num_steps: int | None = None,
+        noise: Tensor | None = None,
+    ) -> Float[Tensor, "batch time 3 model_height model_width"]:
+        """The video that slots describe, in [0, 1] at the model's own size.
+
+        The slots may be any: edited, of several pictures, or predicted. All frames of a video
+        are made from one map of noise, where the decoder makes them from noise.
+
+        Args:
+            slots: of a batch of videos.
+            generator: draws whatever is random.
+            scheduler: of a diffusion decoder: "dpm_solver", "ddim", "ddpm", the name of a class
+                in diffusers, or one of its schedulers; None for the first.
+            num_steps: of the scheduler; None for its usual number.
+            noise: to begin with, of the decoder's ``draw_noise``.
+
+        Raises:
+            InputError: if there is no such scheduler or number of steps, or the decoder does not
+                diffuse and is given one.
+        """
+        options = {"scheduler": scheduler, "num_steps": num_steps, "noise": noise}
+        if isinstance(self.decoder, DiffusionDecoder):
+            decoded = self.decoder.sample(slots, generator=generator, **options)
+        elif given := [name for name, value in options.items() if value is not None]:
+            raise InputError(f"{given[0]} is for a diffusion decoder, which this model has not")
+        else:
+            decoded = self.decoder.decode(slots, generator)
+        return self.preprocessing.undo(decoded.reconstruction)
 
     def stream(
         self,

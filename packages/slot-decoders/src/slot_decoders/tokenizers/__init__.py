@@ -1,5 +1,6 @@
 """Tokenizers: pictures as few codes, and back. Each is trained first and frozen in a decoder."""
 
 from slot_decoders.tokenizers.dvae import DVAE
+from slot_decoders.tokenizers.vqvae import VQVAE
 
-__all__ = ["DVAE"]
+__all__ = ["DVAE", "VQVAE"]

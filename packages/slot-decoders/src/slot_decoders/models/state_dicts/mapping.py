@@ -25,11 +25,13 @@ class StateDictMap:
         names: our module or parameter -> theirs, by dotted name.
         ignored: foreign tensor -> why we need none.
         batched: our parameters that the foreign system stores with a leading axis of size 1.
+        pointwise: our linear layers' weights that it stores as convolutions of one pixel.
     """
 
     names: Mapping[str, str]
     ignored: Mapping[str, str] = field(default_factory=dict)
     batched: frozenset[str] = frozenset()
+    pointwise: frozenset[str] = frozenset()
 
     def to_ours(
         self, theirs: Mapping[str, Tensor], own: Mapping[str, Tensor], *, source: str
@@ -57,7 +59,7 @@ class StateDictMap:
                     f"{source}: {their_name} has the shape {list(value.shape)}, "
                     f"the configuration asks for {list(expected)}"
                 )
-            value = value[0] if our_name in self.batched else value
+            value = value.reshape(own[our_name].shape)
             converted[our_name] = value.float() if value.is_floating_point() else value
         return converted
 
@@ -69,7 +71,7 @@ class StateDictMap:
         """
         pairs = self.pairs(ours, source="the model")
         return {
-            their_name: ours[our_name][None] if our_name in self.batched else ours[our_name]
+            their_name: ours[our_name].reshape(self._their_shape(our_name, ours[our_name]))
             for our_name, their_name in pairs.items()
         }
 
@@ -94,7 +96,8 @@ class StateDictMap:
 
     def _their_shape(self, our_name: str, our_value: Tensor) -> torch.Size:
         batch = [1] if our_name in self.batched else []
-        return torch.Size([*batch, *our_value.shape])
+        pixel = [1, 1] if our_name in self.pointwise else []
+        return torch.Size([*batch, *our_value.shape, *pixel])
 
 
 def unwrap(checkpoint: object, *, source: str) -> dict[str, Tensor]:

@@ -11,19 +11,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from slot_core import ConfigError
 from slot_decoders.models.configs import (
+    DiffusionConfig,
     RelationReadoutConfig,
     SlotAutoencoderConfig,
+    TokenizerConfig,
     TokenizerModelConfig,
     TransformerConfig,
+    VQVAEConfig,
 )
+from slot_decoders.models.state_dicts import slotdiffusion_diffusion as diffusion
 from slot_decoders.models.state_dicts import slotdiffusion_dvae as dvae
 from slot_decoders.models.state_dicts import slotdiffusion_encoder as encoder
 from slot_decoders.models.state_dicts import slotdiffusion_mixture as mixture
 from slot_decoders.models.state_dicts import slotdiffusion_readout as readout
 from slot_decoders.models.state_dicts import slotdiffusion_tokens as tokens
 from slot_decoders.models.state_dicts import slotdiffusion_video as video
+from slot_decoders.models.state_dicts import slotdiffusion_vqvae as vqvae
 from slot_decoders.models.state_dicts.mapping import StateDictMap
 
 # Class of their model -> its constructor arguments.
@@ -34,6 +41,9 @@ ARGUMENTS = {
     "dVAE": dvae.DVAEArguments,
     "SLATE": tokens.SLATEArguments,
     "STEVE": tokens.STEVEArguments,
+    "SADiffusion": diffusion.SADiffusionArguments,
+    "SAViDiffusion": diffusion.SAViDiffusionArguments,
+    "VQVAE": vqvae.VQVAEModelArguments,
 }
 
 
@@ -65,7 +75,7 @@ def read_config(description: Mapping[str, Any], *, source: str) -> Any:
 def state_dict_map(config: Any) -> StateDictMap:
     """How the weights of their model of this configuration correspond to ours."""
     if isinstance(config, TokenizerModelConfig):
-        return StateDictMap(names=dvae.dvae_names("tokenizer.", ""))
+        return tokenizer_map(config.tokenizer)
     if isinstance(config, RelationReadoutConfig):
         return readout.readout_map()
     assert isinstance(config, SlotAutoencoderConfig)
@@ -75,5 +85,33 @@ def state_dict_map(config: Any) -> StateDictMap:
         names |= tokens.token_names(config.decoder)
         ignored = tokens.token_masks(config.decoder)
         return StateDictMap(names, encoder.IGNORED | ignored, batched | tokens.BATCHED)
+    if isinstance(config.decoder, DiffusionConfig):
+        names |= diffusion.diffusion_names(config.decoder)
+        ignored, linear = encoder.IGNORED | diffusion.IGNORED, diffusion.diffusion_pointwise()
+        return StateDictMap(names, ignored, batched, linear)
     names |= mixture.mixture_names(config.decoder)
     return StateDictMap(names, encoder.IGNORED | mixture.IGNORED, batched)
+
+
+def tokenizer_map(config: TokenizerConfig) -> StateDictMap:
+    """How the weights of their tokenizer correspond to those of our model of it."""
+    if not isinstance(config, VQVAEConfig):
+        return StateDictMap(names=dvae.dvae_names("tokenizer.", ""))
+    ours = "tokenizer.network."
+    return StateDictMap(
+        names=vqvae.vqvae_names(config, ours, ""), pointwise=vqvae.pointwise_names(ours)
+    )
+
+
+def pick_weights(
+    weights: Mapping[str, Tensor], config: Any, *, averaged: bool, source: str
+) -> dict[str, Tensor]:
+    """The tensors of the model itself, or of its average, among those of a checkpoint.
+
+    Raises:
+        ConfigError: if the average is asked of a checkpoint that has none.
+        CheckpointError: if the average is one of other weights.
+    """
+    if isinstance(config, TokenizerModelConfig):
+        weights = {n: v for n, v in weights.items() if not n.startswith(vqvae.PERCEPTUAL_LOSS)}
+    return diffusion.pick_weights(weights, averaged=averaged, source=source)

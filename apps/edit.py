@@ -1,0 +1,121 @@
+"""Change pictures and videos by changing their slots: remove, insert, swap and move objects.
+
+    python apps/edit.py CHECKPOINT a.png b.png --swap a.png:2 b.png:5 --out DIR
+    python apps/edit.py CHECKPOINT a.png --remove 3 --out DIR
+
+CHECKPOINT is a model's folder, a training run's folder, or a repository on the Hub, as for
+``predict.py``. A picture is a file; a video is a video file, or a folder of its frames. DIR gets
+``overview.png`` (each picture, its slots by number, what the model makes of them before the edits
+and after) and ``edited/NAME/``, the edited frames. Without any edit the overview shows the numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+
+from slot_core import InputError
+from support.command_line import run
+from support.devices import usable_device
+from support.findings import check_free
+from support.pictures import colour, moments, pixels, sheet, spotlight
+from support.scenes import Painter, Scene, find_places, look, open_model
+from support.slot_sets import SlotEdits
+
+
+def main(
+    checkpoint: Annotated[str, typer.Argument(help="folder of a model or a run, or a Hub id")],
+    places: Annotated[
+        list[Path], typer.Argument(metavar="PICTURE...", help="files, or folders of frames")
+    ],
+    out: Annotated[Path, typer.Option(help="folder to write to; new or empty")],
+    remove: Annotated[
+        list[str] | None, typer.Option(help="slot to take out: 3 of all, or a.png:3")
+    ] = None,
+    swap: Annotated[tuple[str, str] | None, typer.Option(help="two slots: a.png:2 b.png:5")] = None,
+    insert: Annotated[
+        tuple[str, str] | None, typer.Option(help="slot and picture: a.png:2 b.png")
+    ] = None,
+    move: Annotated[
+        tuple[str, str] | None, typer.Option(help="slot and picture: a.png:2 b.png")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="dpm_solver, ddim, ddpm, or a class in diffusers")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="of the scheduler")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of the noise and of random first slots")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="frames at once")] = 16,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one when left out")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
+) -> None:
+    """Remove, insert, swap or move the objects of pictures and videos."""
+    check_free(out)
+    found = find_places(places)
+    model = open_model(checkpoint, revision, usable_device(device))
+    edits = SlotEdits({place.name: model.num_slots for place in found})
+    if swap:
+        edits.swap(*swap)
+    if move:
+        edits.move(*move)
+    if insert:
+        edits.insert(*insert)
+    for slot in remove or ():
+        edits.remove(slot)
+
+    scenes = look(model, found, batch_size, seed)
+    slots = {scene.name: scene.slots for scene in scenes}
+    painter = Painter(model, scheduler, steps, seed, batch_size)
+    columns: dict[str, list[np.ndarray]] = {}
+    for scene in scenes:
+        before = pixels(painter.paint(scene.slots[None]))[0]
+        edited = edits.slots_of(scene.name, slots)
+        after = pixels(painter.paint(edited[None]))[0]
+        write_frames(out / "edited" / scene.name, after)
+        for time in moments(len(scene.frames)):
+            row = overview_row(scene, time, before[time], after[time])
+            for heading, tile in row.items():
+                columns.setdefault(heading, []).append(tile)
+    sheet(columns).save(out / "overview.png")
+    typer.echo(f"{len(scenes)} edited; see {out / 'overview.png'}")
+
+
+def overview_row(
+    scene: Scene, time: int, before: np.ndarray, after: np.ndarray
+) -> dict[str, np.ndarray]:
+    """One row of the overview, by heading; what the model paints has the model's size."""
+    picture, labels = scene.frames[time], scene.labels[time]
+    row = {
+        "picture": picture,
+        "slots": colour(labels + 1),
+        "reconstruction": before,
+        "edited": after,
+    }
+    for number in range(scene.slots.shape[1]):
+        row[f"slot {number}"] = spotlight(picture, (labels == number).astype(np.float32))
+    return row
+
+
+def write_frames(folder: Path, frames: np.ndarray) -> None:
+    """Frames as numbered PNGs.
+
+    Raises:
+        InputError: if they cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, frame in enumerate(frames):
+            Image.fromarray(frame).save(folder / f"{number:06d}.png")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    run(main)

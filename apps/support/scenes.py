@@ -1,0 +1,180 @@
+"""Pictures and videos as the slots that a model finds in them, and back to pixels.
+
+All frames, edited and not, are painted from one map of noise, so that they differ in nothing but
+their slots and a video does not flicker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from slot_core import InputError
+from slot_data import collate
+from slot_data.image_files import PICTURE_SUFFIXES, read_picture
+from slot_data.video_files import VIDEO_SUFFIXES
+from slot_decoders.latent_diffusion import DiffusionDecoder
+from slot_decoders.models import SlotAutoencoder, load_model
+from support.pictures import Picture
+from support.videos import open_video, visible
+
+FRAME_RATE = Fraction(12)  # of folders of frames; nothing here plays them
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a model found in one picture or video.
+
+    Attributes:
+        name: of its file or folder.
+        frames: as they were read.
+        slots: of every frame.
+        labels: which slot each pixel belongs to.
+    """
+
+    name: str
+    frames: list[Picture]
+    slots: Float[Tensor, "time slots dim"]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Painter:
+    """How slots become pixels.
+
+    Attributes:
+        model: whose decoder paints.
+        scheduler: of a diffusion decoder; None for its usual one.
+        num_steps: of the scheduler; None for its usual number.
+        seed: of the noise.
+        batch_size: frames at once.
+    """
+
+    model: SlotAutoencoder
+    scheduler: str | None = None
+    num_steps: int | None = None
+    seed: int = 0
+    batch_size: int = 16
+
+    def paint(
+        self, slots: Float[Tensor, "batch time slots dim"]
+    ) -> Float[Tensor, "batch time 3 height width"]:
+        """Every frame, a few at a time, from the same noise.
+
+        Raises:
+            InputError: if there is no such scheduler or number of steps.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        decoder: Any = self.model.decoder
+        noise = None
+        if isinstance(decoder, DiffusionDecoder):
+            noise = decoder.draw_noise(1, generator).to(slots.device)
+        frames = slots.flatten(0, 1).split(self.batch_size)
+        painted = [
+            self.model.sample(
+                chunk[None],
+                generator=generator,
+                scheduler=self.scheduler,
+                num_steps=self.num_steps,
+                noise=noise,
+            )[0].cpu()
+            for chunk in frames
+        ]
+        return torch.cat(painted).unflatten(0, slots.shape[:2])
+
+
+def open_model(checkpoint: str, revision: str | None, device: torch.device) -> SlotAutoencoder:
+    """A model that finds slots and paints them.
+
+    Raises:
+        InputError: if the checkpoint holds another kind.
+    """
+    model = load_model(checkpoint, revision=revision, device=device)
+    if not isinstance(model, SlotAutoencoder):
+        raise InputError(f"{checkpoint}: holds a {type(model).__name__}, which finds no slots")
+    if model.conditioned_on is not None:
+        raise InputError(
+            f"{checkpoint}: must be told the {model.conditioned_on} of objects; expected a model "
+            f"that finds them by itself"
+        )
+    return model
+
+
+def find_places(places: Sequence[Path]) -> list[Path]:
+    """Pictures, videos, and folders of frames, each of another name.
+
+    Raises:
+        InputError: if one does not exist, is none of these, or two have one name.
+    """
+    for place in places:
+        suffix = place.suffix.lower()
+        if not place.exists():
+            raise InputError(f"{place}: does not exist")
+        if place.is_file() and suffix not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
+            raise InputError(f"{place}: is no picture, video, or folder of frames")
+    names = [place.name for place in places]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two pictures have the name '{name}'; edits need names that differ")
+    return list(places)
+
+
+def look(model: SlotAutoencoder, places: Sequence[Path], batch_size: int, seed: int) -> list[Scene]:
+    """What the model finds in each place.
+
+    Raises:
+        InputError: if a picture has another size than the first.
+    """
+    scenes: list[Scene] = []
+    for place in places:
+        frames = read_frames(place)
+        first = scenes[0] if scenes else None
+        size, expected = frames[0].shape, (first.frames[0] if first else frames[0]).shape
+        if first and size != expected:
+            raise InputError(
+                f"{place}: is {size[0]}x{size[1]}, {first.name} is {expected[0]}x{expected[1]}; "
+                f"expected pictures of one size"
+            )
+        scenes.append(Scene(place.name, frames, *_find(model, frames, batch_size, seed)))
+    return scenes
+
+
+def read_frames(place: Path) -> list[Picture]:
+    """The one picture of a file, or all frames of a video."""
+    if place.is_file() and place.suffix.lower() in PICTURE_SUFFIXES:
+        return [read_picture(place)]
+    source = visible(place, PICTURE_SUFFIXES) if place.is_dir() else place
+    if not source:
+        raise InputError(f"{place}: holds no pictures")
+    return list(open_video(source, FRAME_RATE).frames())
+
+
+def _find(
+    model: SlotAutoencoder, frames: Sequence[Picture], batch_size: int, seed: int
+) -> tuple[Float[Tensor, "time slots dim"], np.ndarray]:
+    device = next(model.parameters()).device
+    found = list(
+        model.stream(
+            (chunk.to(device) for chunk in _chunks(frames, batch_size)),
+            source="encoder",
+            generator=torch.Generator().manual_seed(seed),
+        )
+    )
+    labels = np.concatenate([chunk.masks[0].argmax(1).cpu().numpy() for chunk in found])
+    return torch.cat([chunk.slots[0] for chunk in found]), labels
+
+
+def _chunks(
+    frames: Sequence[Picture], size: int
+) -> Iterator[Float[Tensor, "1 time 3 height width"]]:
+    for start in range(0, len(frames), size):
+        chunk = torch.from_numpy(np.stack(frames[start : start + size])).movedim(-1, 1)
+        yield collate([{"video": chunk, "id": ""}])["video"]

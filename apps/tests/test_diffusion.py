@@ -1,0 +1,340 @@
+"""SlotDiffusion from its first stage to edited pictures, tiny; and its recipes' settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import edit
+import generate
+import train
+from slot_core import HubModel
+from slot_data import Shapes
+from slot_decoders.models import SlotAutoencoderConfig, build_model, load_model
+from slot_decoders.models.configs import DiffusionConfig
+from support.command_line import run
+from support.options import load_options
+
+TOKENIZER = {
+    "channels": [8, 8],
+    "num_groups": 4,
+    "layers_per_block": 1,
+    "vocab_size": 9,
+    "reconstruction": "mse",
+    "perceptual_weight": 0,
+}
+DENOISER = {
+    "channels": [8, 8],
+    "num_groups": 4,
+    "layers_per_block": 1,
+    "attention_levels": [0, 1],
+    "head_dim": 8,
+    "dropout": 0,
+}
+BACKBONE = {"type": "cnn", "channels": [4, 8], "kernel_size": 3}
+SMALL_DATA = {"name": "shapes", "image_size": 32, "num_samples": 8}
+RUN = {
+    "model.preprocessing": {"image_size": [16, 16]},
+    "train.num_steps": 2,
+    "train.batch_size": 2,
+    "train.num_threads": 1,
+    "data.num_workers": 0,
+    "validation.every": 2,
+    "validation.num_samples": 2,
+    "validation.num_pictures": 1,
+    "checkpoint.every": 2,
+    "log.every": 1,
+}
+
+
+def go(main, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(main, arguments)
+    assert not stopped.value.code
+
+
+def train_tiny(recipe: str, out: Path, data: dict | None = None, **changes: Any) -> Path:
+    """Two steps of a recipe at tiny sizes, on the embedded shapes."""
+    given = {**RUN, "data": data or SMALL_DATA, **changes}
+    del given["data.num_workers"]  # it is part of the data
+    if recipe.startswith("vqvae/"):
+        given["model.tokenizer"] = TOKENIZER
+    else:
+        given |= {
+            "model.num_slots": 3,
+            "model.slot_dim": 8,
+            "model.encoder.preprocessing": None,
+            "model.encoder.backbone": BACKBONE,
+            "model.encoder.corrector": {"hidden_dim": 8},
+            "model.decoder.tokenizer": TOKENIZER,
+            "model.decoder.denoiser": DENOISER,
+        }
+    words = [recipe, "--out", str(out)]
+    for key, value in given.items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    go(train.main, words)
+    return out
+
+
+@pytest.fixture(scope="module")
+def first_stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_tiny("vqvae/shapes", tmp_path_factory.mktemp("vqvae") / "run")
+
+
+@pytest.fixture(scope="module")
+def trained(first_stage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, with an average of its weights."""
+    out = tmp_path_factory.mktemp("diffusion") / "run"
+    return train_tiny("slot_diffusion/shapes", out, None, **{"start.tokenizer": str(first_stage)})
+
+
+@pytest.fixture(scope="module")
+def lively(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with other weights: after two steps the U-Net still predicts next to nothing."""
+    model = load_model(trained)
+    torch.manual_seed(0)
+    for parameter in model.decoder.denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    folder = tmp_path_factory.mktemp("lively") / "model"
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    names = []
+    for index in range(3):
+        frame = Shapes(image_size=32)[index]["video"][0].permute(1, 2, 0).numpy()
+        names.append(str(tmp_path / f"{index}.png"))
+        Image.fromarray(frame).save(names[-1])
+    return names
+
+
+def lines(run_folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_first_stage_logs_its_codebook(first_stage: Path):
+    logged = lines(first_stage)[0]
+    assert {"reconstruction", "quantization", "perplexity", "codes_in_use", "dead_codes"} <= (
+        logged.keys()
+    )
+
+
+def test_the_second_stage_holds_the_first_and_an_average(first_stage: Path, trained: Path):
+    tokenizer, model = load_model(first_stage), load_model(trained)
+    kept = model.decoder.tokenizer.state_dict()
+    for name, value in tokenizer.tokenizer.state_dict().items():
+        assert torch.equal(kept[name], value), name
+    state = torch.load(trained / "checkpoints" / "last" / "state" / "state.pt", weights_only=True)
+    averaged = model.state_dict()
+    differing = [n for n, v in state["weights"].items() if not torch.equal(v, averaged[n])]
+    assert any(name.startswith("decoder.denoiser.") for name in differing)
+    assert not any(name.startswith("decoder.tokenizer.") for name in differing)
+
+
+PAINT = """
+import sys, torch
+from slot_decoders.models import load_model
+model = load_model(sys.argv[1])
+slots = torch.linspace(-1, 1, 24).view(1, 1, 3, 8)
+made = model.sample(slots, generator=torch.Generator().manual_seed(5), num_steps=3)
+torch.save(made, sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_new_process_paints_the_same_from_one_folder(trained: Path, tmp_path: Path):
+    folder = tmp_path / "copy"
+    model: HubModel = load_model(trained)
+    model.save_pretrained(folder)
+    command = [sys.executable, "-c", PAINT, str(folder), str(tmp_path / "made.pt")]
+    offline = {"HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=offline)
+    slots = torch.linspace(-1, 1, 24).view(1, 1, 3, 8)
+    here = load_model(folder).sample(slots, generator=torch.Generator().manual_seed(5), num_steps=3)
+    there = torch.load(tmp_path / "made.pt", weights_only=True)
+    torch.testing.assert_close(here, there, atol=1e-5, rtol=0)
+
+
+def test_a_tokenizer_of_another_kind_is_refused(first_stage: Path, tmp_path: Path, capsys):
+    for key, value, sentence in (
+        ("model.preprocessing", {"image_size": [32, 32]}, "preprocessing.image_size is (16, 16)"),
+        ("model.decoder.tokenizer", {**TOKENIZER, "latent_channels": 4}, "latent_channels is 3"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            train_tiny_failing(tmp_path / key, first_stage, key, value)
+        assert stopped.value.code == 2
+        assert sentence in capsys.readouterr().err
+
+
+def train_tiny_failing(out: Path, first_stage: Path, key: str, value: object) -> None:
+    given = {
+        **RUN,
+        "data": SMALL_DATA,
+        "model.num_slots": 3,
+        "model.slot_dim": 8,
+        "model.encoder.preprocessing": None,
+        "model.encoder.backbone": BACKBONE,
+        "model.decoder.tokenizer": TOKENIZER,
+        "model.decoder.denoiser": DENOISER,
+        "start.tokenizer": str(first_stage),
+        key: value,
+    }
+    del given["data.num_workers"]
+    words = ["slot_diffusion/shapes", "--out", str(out)]
+    for name, change in given.items():
+        words += ["--set", f"{name}={json.dumps(change)}"]
+    run(train.main, words)
+
+
+def test_pictures_are_edited(lively: Path, pictures: list[str], tmp_path: Path):
+    out = tmp_path / "edited"
+    edits = ["--remove", "0.png:1", "--swap", "0.png:2", "1.png:0", "--steps", "2"]
+    go(edit.main, [str(lively), *pictures, "--out", str(out), *edits])
+    assert (out / "overview.png").is_file()
+    again = tmp_path / "again"
+    go(edit.main, [str(lively), *pictures, "--out", str(again), "--steps", "2"])
+    changed = [
+        not np.array_equal(read(out / "edited" / name), read(again / "edited" / name))
+        for name in ("0.png", "1.png", "2.png")
+    ]
+    assert changed == [True, True, False]
+
+
+def read(folder: Path) -> np.ndarray:
+    return np.asarray(Image.open(folder / "000000.png"))
+
+
+@pytest.mark.parametrize("how", ["reconstruct", "shift", "concepts"])
+def test_pictures_are_generated(trained: Path, pictures: list[str], tmp_path: Path, how: str):
+    out = tmp_path / "generated"
+    words = [str(trained), str(tmp_path), "--out", str(tmp_path.parent / f"out-{how}")]
+    out = Path(words[-1])
+    go(generate.main, [*words, "--how", how, "--steps", "2", "--seed", "1"])
+    made = sorted((out / "generated").iterdir())
+    assert len(made) == (16 if how == "concepts" else 3)
+    assert read(made[0]).shape == (16, 16, 3)
+    assert (out / "overview.png").is_file()
+    assert (out / "concepts.png").is_file() == (how == "concepts")
+
+
+def test_a_video_is_edited_frame_by_frame_from_one_noise(trained: Path, tmp_path: Path):
+    folder = tmp_path / "still"
+    folder.mkdir()
+    frame = Shapes(image_size=32)[0]["video"][0].permute(1, 2, 0).numpy()
+    for time in range(3):
+        Image.fromarray(frame).save(folder / f"{time}.png")
+    out = tmp_path / "out"
+    words = ["--remove", "1", "--steps", "2", "--batch-size", "2"]
+    go(edit.main, [str(trained), str(folder), "--out", str(out), *words])
+    frames = sorted((out / "edited" / "still").iterdir())
+    assert [path.name for path in frames] == ["000000.png", "000001.png", "000002.png"]
+    first, second = (np.asarray(Image.open(path)).astype(int) for path in frames[:2])
+    assert np.abs(first - second).max() <= 1  # nothing moves, so nothing flickers
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--remove", "7"], "'7' names slot 7 of 0.png, which has the slots 0 to 2"),
+        (["--scheduler", "euler"], "there is no scheduler 'euler'; expected dpm_solver, ddim, ddp"),
+        (["--steps", "2000"], "num_steps is 2000, expected 1 to 1000"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_one_sentence(
+    trained: Path, pictures: list[str], tmp_path: Path, words: list[str], sentence: str, capsys
+):
+    with pytest.raises(SystemExit) as stopped:
+        run(edit.main, [str(trained), *pictures, "--out", str(tmp_path / "out"), *words])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert f"error: {sentence}" in told
+    assert "Traceback" not in told
+
+
+def test_pictures_of_two_sizes_are_refused(
+    trained: Path, pictures: list[str], tmp_path: Path, capsys
+):
+    other = tmp_path / "other.png"
+    Image.new("RGB", (24, 16)).save(other)
+    with pytest.raises(SystemExit) as stopped:
+        run(edit.main, [str(trained), pictures[0], str(other), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    assert (
+        "other.png: is 16x24, 0.png is 32x32; expected pictures of one" in capsys.readouterr().err
+    )
+
+
+# --- recipes at full size ------------------------------------------------------------------------
+
+DATASETS: tuple[str, ...] = (
+    "celeba",
+    "clevrtex",
+    "coco",
+    "voc",
+    "movi_d",
+    "movi_e",
+    "movi_solid",
+    "movi_tex",
+)
+DATASETS += ("physion",)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_recipes_have_the_references_settings(name: str):
+    """Those of SlotDiffusion's files vqvae_*, sa_ldm_* and savi_ldm_*; U-Net and VQ-VAE have as
+    many weights as the original code's."""
+    first, second = load_options(f"vqvae/{name}"), load_options(f"slot_diffusion/{name}")
+    model, video, dino = second.model, name[:4] in ("movi", "phys"), name in ("coco", "voc")
+    assert isinstance(model, SlotAutoencoderConfig)
+    assert isinstance(model.decoder, DiffusionConfig)
+    assert model.decoder.tokenizer == first.model.tokenizer
+    assert model.preprocessing == first.model.preprocessing
+    assert model.preprocessing.image_size == ((224, 224) if dino else (128, 128))
+    slots: dict[str, int] = dict(zip(DATASETS, (4, 11, 7, 6, 15, 15, 12, 12, 8), strict=True))
+    assert model.num_slots == slots[name]
+    assert model.slot_dim == (256 if name == "coco" else 192)
+    assert model.encoder.corrector.hidden_dim == 2 * model.slot_dim
+    assert model.encoder.corrector.num_iterations == (2 if video else 3)
+    assert (model.encoder.predictor is not None) == video
+    backbone = "vit" if dino else "cnn" if name in ("movi_solid", "movi_tex") else "resnet"
+    assert model.encoder.backbone.type == backbone
+    rates = second.optimizer
+    assert (rates.learning_rate, rates.decoder_learning_rate) == (1e-4, 2e-4)
+    assert (rates.warmup_fraction, rates.final_fraction) == (0.05, 0)
+    assert rates.clip_norm == (0.05 if video or dino else 1.0)
+    batch = 48 if name == "physion" else 32 if video else 64
+    assert (second.train.batch_size, first.train.batch_size) == (batch, 64)
+    assert first.optimizer.learning_rate == (5e-4 if name == "physion" else 1e-3)
+    assert (first.optimizer.warmup_fraction, first.optimizer.final_fraction) == (0.05, 0.01)
+    assert first.optimizer.clip_norm is None
+    with torch.device("meta"):
+        built = build_model(model)
+    count = {
+        part: sum(p.numel() for p in built.decoder.get_submodule(part).parameters())
+        for part in ("denoiser", "tokenizer")
+    }
+    assert count["tokenizer"] == 13_857_886
+    if model.slot_dim == 192:
+        assert count["denoiser"] == 134_243_331
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DATASETS)
+def test_recipes_train_two_steps(name: str, first_stage: Path, tmp_path: Path):
+    """On shapes, as pictures or videos; reading the datasets has tests of its own."""
+    data = {**SMALL_DATA, "num_frames": 2 if name[:4] in ("movi", "phys") else 1}
+    train_tiny(f"vqvae/{name}", tmp_path / "first", data)
+    started = {"start.tokenizer": str(first_stage)}
+    out = train_tiny(f"slot_diffusion/{name}", tmp_path / "second", data, **started)
+    assert lines(out)[0]["denoising"] > 0

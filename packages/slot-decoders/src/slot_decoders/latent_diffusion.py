@@ -1,0 +1,217 @@
+"""The diffusion decoder of SlotDiffusion (Wu et al. 2023, arXiv 2305.11281, section 3.2).
+
+A frame is compressed to latents by a frozen tokenizer, noise of a random strength is added, and a
+U-Net that sees the frame's slots predicts the noise (Ho et al. 2020, arXiv 2006.11239, equation
+14), or the latents themselves, or the velocity (Salimans and Ho 2022, arXiv 2202.00512, appendix
+D). The squared error is the loss; the slots get their gradients through cross-attention alone. To
+decode slots is to sample: from noise to latents in some steps (``sampling.py``), then through the
+tokenizer to pixels.
+
+The latents are taken before quantisation, and quantised on the way back: in the tokenizer's
+``decode``, and, as in the code of the paper, whatever is believed to be the clean latents at each
+step of the sampling (``quantize_denoised``). Without a tokenizer the pixels are denoised, and
+beliefs are kept within the range of pixels.
+
+A video's frames are decoded from one map of noise, so that what stays in the slots stays in the
+picture.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from slot_core import ConfigError, DecoderOutput, LossOutput
+from slot_core.protocols import MaskSource
+from slot_decoders.denoiser_unet import DenoiserUNet
+from slot_decoders.sampling import Correction, NoiseSchedule, Target, denoise, make_scheduler
+
+Slots = Float[Tensor, "batch time slots dim"]
+Video = Float[Tensor, "batch time channels height width"]
+Latents = Float[Tensor, "frames channels height width"]
+Noise = Float[Tensor, "batch #time latent_channels latent_height latent_width"]
+
+
+class DiffusionDecoder(nn.Module):
+    """Paints the frames that slots describe, by denoising.
+
+    Args:
+        denoiser: predicts ``target`` from noisy latents, times and slots.
+        tokenizer: trained pictures-to-latents and back, which is frozen here; see
+            slot_core.protocols.Tokenizer. None to denoise the pixels.
+        image_size: height and width of the decoded frames.
+        target: "epsilon" for the noise, "x0" for the clean latents, "v" for the velocity.
+        schedule: how noise is added.
+        latent_scale: what latents are divided by before noise is added.
+        quantize_denoised: whether sampling quantises the clean latents it believes in at every
+            step; None if the tokenizer can.
+        pixel_range: lowest and highest value of a pixel, where there is no tokenizer.
+
+    Raises:
+        ConfigError: if the latents cannot be halved as often as the denoiser does, or
+            ``quantize_denoised`` is asked of a tokenizer without codes.
+    """
+
+    default_mask_source: MaskSource = "encoder"
+
+    def __init__(
+        self,
+        denoiser: DenoiserUNet,
+        tokenizer: Any | None,
+        image_size: tuple[int, int],
+        *,
+        target: Target = "epsilon",
+        schedule: NoiseSchedule | None = None,
+        latent_scale: float = 1.0,
+        quantize_denoised: bool | None = None,
+        pixel_range: tuple[float, float] = (-1.0, 1.0),
+    ) -> None:
+        super().__init__()
+        quantizes = bool(tokenizer is not None and tokenizer.quantizes)
+        if quantize_denoised and not quantizes:
+            raise ConfigError("quantize_denoised is set, but the tokenizer has no codes")
+        self.latent_shape = _latent_shape(tokenizer, image_size, denoiser.downsampling)
+        self.denoiser = denoiser
+        self.tokenizer = tokenizer
+        self.target: Target = target
+        self.schedule = schedule or NoiseSchedule()
+        self.latent_scale = latent_scale
+        self.quantize_denoised = quantizes if quantize_denoised is None else quantize_denoised
+        self.pixel_range = pixel_range
+        # Not persistent: it follows from the schedule.
+        signal = self.schedule.signal
+        self.register_buffer("signal", signal.float(), persistent=False)
+        self.register_buffer("spread", (1 - signal**2).sqrt().float(), persistent=False)
+        if tokenizer is not None:
+            tokenizer.requires_grad_(False)
+        self.train()
+
+    signal: Tensor
+    spread: Tensor
+
+    def train(self, mode: bool = True) -> DiffusionDecoder:
+        """Set training mode, from which the tokenizer stays out."""
+        super().train(mode)
+        if self.tokenizer is not None:
+            self.tokenizer.eval()
+        return self
+
+    def forward(self, slots: Slots, target: Video) -> LossOutput:
+        """The squared error of the prediction, at one random strength of noise for each frame."""
+        latents = self.encode(target.flatten(0, 1))
+        times = torch.randint(self.schedule.num_steps, (len(latents),), device=latents.device)
+        return self.loss(slots, latents, times, torch.randn_like(latents))
+
+    def loss(
+        self, slots: Slots, latents: Latents, times: Int[Tensor, " frames"], noise: Latents
+    ) -> LossOutput:
+        """The training loss for given noise.
+
+        Args:
+            slots: of the videos whose frames are the first axis of the rest.
+            latents: clean.
+            times: how many steps of noise to add, from 0.
+            noise: of variance 1.
+        """
+        signal, spread = (level[times].view(-1, 1, 1, 1) for level in (self.signal, self.spread))
+        noisy = signal * latents + spread * noise
+        prediction = self.denoiser(noisy, times.float(), slots.flatten(0, 1))
+        wanted = {"epsilon": noise, "x0": latents, "v": signal * noise - spread * latents}
+        loss = F.mse_loss(prediction.float(), wanted[self.target].float())
+        return LossOutput(total=loss, parts={"denoising": loss})
+
+    @torch.no_grad()
+    def encode(self, frames: Float[Tensor, "frames 3 frame_height frame_width"]) -> Latents:
+        """Normalised frames to clean latents."""
+        latents = frames if self.tokenizer is None else self.tokenizer.encode(frames)
+        return latents / self.latent_scale
+
+    def decode(self, slots: Slots, generator: torch.Generator | None = None) -> DecoderOutput:
+        """A sample under the default scheduler."""
+        return self.sample(slots, generator=generator)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        slots: Slots,
+        *,
+        generator: torch.Generator | None = None,
+        scheduler: Any = None,
+        num_steps: int | None = None,
+        noise: Noise | None = None,
+    ) -> DecoderOutput:
+        """Frames that the slots describe; others for other noise.
+
+        Args:
+            slots: of a batch of videos.
+            generator: draws the noise.
+            scheduler: as for ``sampling.make_scheduler``.
+            num_steps: of the scheduler; None for its usual number.
+            noise: to begin with, instead of drawing it; ``draw_noise`` makes some.
+
+        Raises:
+            InputError: if there is no such scheduler or number of steps.
+        """
+        batch, time = slots.shape[:2]
+        if noise is None:
+            noise = self.draw_noise(batch, generator).to(slots.device)
+        noise = noise.expand(batch, time, *self.latent_shape).flatten(0, 1)
+        flat = slots.flatten(0, 1)
+        solver, usual = make_scheduler(scheduler, self.schedule, self.target)
+        steps = denoise(
+            lambda noisy, times: self.denoiser(noisy, times, flat),
+            noise,
+            solver,
+            self.schedule,
+            self.target,
+            num_steps=usual if num_steps is None else num_steps,
+            correct=self.correction,
+            generator=generator,
+        )
+        (latents,) = deque(steps, maxlen=1)
+        return DecoderOutput(self.paint(latents).unflatten(0, (batch, time)))
+
+    def draw_noise(
+        self, batch: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch 1 latent_channels latent_height latent_width"]:
+        """One map of noise for each video, for all of its frames."""
+        device = generator.device if generator is not None else self.signal.device
+        return torch.randn(batch, 1, *self.latent_shape, generator=generator, device=device)
+
+    def paint(self, latents: Latents) -> Float[Tensor, "frames 3 frame_height frame_width"]:
+        """Clean latents to normalised frames; quantised on the way where there are codes."""
+        latents = latents * self.latent_scale
+        return latents if self.tokenizer is None else self.tokenizer.decode(latents)
+
+    @property
+    def correction(self) -> Correction | None:
+        """What sampling does to the clean latents it believes in; None where nothing."""
+        if self.tokenizer is None:
+            low, high = (value / self.latent_scale for value in self.pixel_range)
+            return lambda latents: latents.clamp(low, high)
+        return self._quantize if self.quantize_denoised else None
+
+    def _quantize(self, latents: Latents) -> Latents:
+        assert self.tokenizer is not None
+        return self.tokenizer.quantize(latents * self.latent_scale) / self.latent_scale
+
+
+def _latent_shape(
+    tokenizer: Any | None, image_size: tuple[int, int], halvings: int
+) -> tuple[int, int, int]:
+    """Channels, height and width of the latents, which the denoiser must be able to halve."""
+    channels, factor = (
+        (3, 1) if tokenizer is None else (tokenizer.latent_channels, tokenizer.stride)
+    )
+    if any(side % (factor * halvings) for side in image_size):
+        raise ConfigError(
+            f"frames of {image_size[0]}x{image_size[1]} cannot be diffused: the tokenizer divides "
+            f"a side by {factor} and the U-Net by {halvings}, expected multiples of "
+            f"{factor * halvings}"
+        )
+    return channels, image_size[0] // factor, image_size[1] // factor

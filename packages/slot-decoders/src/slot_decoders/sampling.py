@@ -1,0 +1,217 @@
+"""From noise to latents: the reverse process of a diffusion model under a scheduler of diffusers.
+
+Three are set up as in the code of latent diffusion and SlotDiffusion: ``ddpm``, ancestral sampling
+(Ho et al. 2020, arXiv 2006.11239); ``ddim`` (Song et al. 2021, arXiv 2010.02502); and
+``dpm_solver`` (Lu et al. 2022, arXiv 2211.01095; see ``dpm_solver.py``). Any other scheduler of
+diffusers for noise of preserved variance can be named by its class, or given as it is.
+
+What a model believes the clean latents to be can be corrected at every step. SlotDiffusion
+replaces them by their nearest codes (its samplers' ``vq_denoised``). Schedulers that know
+"thresholding" have a place for that; to the others the corrected belief is told as a prediction.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from slot_core import InputError
+from slot_decoders.diffusers_extra import import_diffusers
+
+Latents = Float[Tensor, "batch channels height width"]
+Target = Literal["epsilon", "x0", "v"]
+Correction = Callable[[Latents], Latents]
+Model = Callable[[Latents, Float[Tensor, " batch"]], Latents]
+
+# Our word for what a network predicts -> that of diffusers.
+PREDICTION_TYPES: dict[Target, str] = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
+
+# Name -> the class in diffusers, how it is set up, and how many steps it takes unless told.
+SETTINGS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "dpm_solver": (
+        "DPMSolverPlusPlus",
+        {"solver_order": 3, "lower_order_final": True, "final_sigmas_type": "sigma_min"},
+        20,
+    ),
+    "ddim": (
+        "DDIMScheduler",
+        {"set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading"},
+        200,
+    ),
+    "ddpm": ("DDPMScheduler", {"variance_type": "fixed_small"}, 1000),
+}
+DEFAULT_SCHEDULER = "dpm_solver"
+DEFAULT_STEPS = 50  # of a scheduler that is named by its class
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """How a diffusion process adds noise: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise.
+
+    ``a_t`` is the product of 1 - beta up to step t; the square roots of the betas are equally
+    spaced from that of ``beta_start`` to that of ``beta_end``, as in latent diffusion.
+
+    Attributes:
+        num_steps: how many; t runs from 0 to ``num_steps`` - 1.
+        beta_start: variance that the first step adds.
+        beta_end: likewise the last.
+    """
+
+    num_steps: int = 1000
+    beta_start: float = 0.0015
+    beta_end: float = 0.0195
+
+    @property
+    def betas(self) -> Float[Tensor, " steps"]:
+        """The variances, in double precision."""
+        ends = self.beta_start**0.5, self.beta_end**0.5
+        return torch.linspace(*ends, self.num_steps, dtype=torch.float64) ** 2
+
+    @property
+    def signal(self) -> Float[Tensor, " steps"]:
+        """sqrt(a_t), in double precision."""
+        return (1 - self.betas).cumprod(0).sqrt()
+
+
+def make_scheduler(scheduler: Any, schedule: NoiseSchedule, target: Target) -> tuple[Any, int]:
+    """A scheduler of diffusers for this noise and this target, and its usual number of steps.
+
+    Args:
+        scheduler: a name in ``SETTINGS``, the name of a class in diffusers, or a scheduler of
+            diffusers, whose own settings apart from noise and target are kept; None for
+            ``DEFAULT_SCHEDULER``.
+        schedule: the noise that the model was trained with.
+        target: what the model predicts.
+
+    Raises:
+        InputError: if there is no such scheduler, or it is for another kind of noise.
+    """
+    diffusers = import_diffusers("sampling")
+    scheduler = scheduler or DEFAULT_SCHEDULER
+    if isinstance(scheduler, str):
+        name, settings, steps = SETTINGS.get(scheduler, (scheduler, {}, DEFAULT_STEPS))
+        kind, base = _scheduler_class(diffusers, name), {}
+    else:
+        kind, base, settings, steps = type(scheduler), scheduler.config, {}, DEFAULT_STEPS
+    known = inspect.signature(kind.__init__).parameters
+    if "trained_betas" not in known or "prediction_type" not in known:
+        raise InputError(
+            f"the scheduler {kind.__name__} is not for noise of preserved variance; expected one "
+            f"such as {', '.join(SETTINGS)} or EulerDiscreteScheduler"
+        )
+    if isinstance(scheduler, str) and "clip_sample" in known:
+        settings = {"clip_sample": False, **settings}  # latents know no bounds
+    made = kind.from_config(
+        base,
+        **settings,
+        num_train_timesteps=schedule.num_steps,
+        trained_betas=schedule.betas.tolist(),
+        prediction_type=PREDICTION_TYPES[target],
+    )
+    return made, min(steps, schedule.num_steps)
+
+
+def _scheduler_class(diffusers: Any, name: str) -> Any:
+    if name == "DPMSolverPlusPlus":
+        from slot_decoders.dpm_solver import DPMSolverPlusPlus
+
+        return DPMSolverPlusPlus
+    found = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    if found is None:
+        raise InputError(
+            f"there is no scheduler '{name}'; expected {', '.join(SETTINGS)}, or the name of a "
+            f"class in diffusers such as EulerDiscreteScheduler"
+        )
+    return found
+
+
+def denoise(
+    model: Model,
+    noise: Latents,
+    scheduler: Any,
+    schedule: NoiseSchedule,
+    target: Target,
+    *,
+    num_steps: int,
+    correct: Correction | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Latents]:
+    """The latents after each step of the reverse process; the last are the sample.
+
+    Args:
+        model: its prediction for noisy latents at given times.
+        noise: of variance 1, to begin with.
+        scheduler: from ``make_scheduler`` with the same ``schedule`` and ``target``.
+        schedule: the noise that the model was trained with.
+        target: what the model predicts.
+        num_steps: evaluations of the model (some schedulers of higher order take more).
+        correct: improves what the model believes the clean latents to be, at every step.
+        generator: draws what the scheduler adds.
+
+    Raises:
+        InputError: if the number of steps is not between 1 and that of the training.
+    """
+    if not 1 <= num_steps <= schedule.num_steps:
+        raise InputError(
+            f"num_steps is {num_steps}, expected 1 to {schedule.num_steps}, the steps of the "
+            f"training"
+        )
+    if correct is not None:
+        scheduler, correct = _with_correction(scheduler, correct)
+    scheduler.set_timesteps(num_steps, device=noise.device)
+    options = _step_options(scheduler, generator)
+    latents = noise * scheduler.init_noise_sigma
+    for time in scheduler.timesteps:
+        seen = scheduler.scale_model_input(latents, time)
+        times = time.to(noise.device, torch.float32).expand(len(noise))
+        prediction = model(seen, times)
+        if correct is not None:
+            signal, spread = _levels(schedule, float(time))
+            clean = correct(_clean(seen, prediction, signal, spread, target))
+            prediction = (signal * seen - clean) / spread
+        latents = scheduler.step(prediction, time, latents, **options).prev_sample
+        yield latents
+
+
+def _with_correction(scheduler: Any, correct: Correction) -> tuple[Any, Correction | None]:
+    """The scheduler that corrects at its own place, or one that takes velocities, and the rest.
+
+    A velocity tells clean latents without loss at any time: epsilon does not where little signal
+    is left.
+    """
+    if "thresholding" in scheduler.config:
+        scheduler = scheduler.from_config(scheduler.config, thresholding=True)
+        scheduler._threshold_sample = correct
+        return scheduler, None
+    return scheduler.from_config(scheduler.config, prediction_type=PREDICTION_TYPES["v"]), correct
+
+
+def _step_options(scheduler: Any, generator: torch.Generator | None) -> dict[str, Any]:
+    takes = inspect.signature(scheduler.step).parameters
+    return {"generator": generator} if "generator" in takes else {}
+
+
+def _levels(schedule: NoiseSchedule, time: float) -> tuple[float, float]:
+    """Scale of the signal and of the noise at a time, which may lie between two steps."""
+    logs: Sequence[float] = schedule.signal.log().tolist()
+    low = min(int(time), len(logs) - 2)
+    log = logs[low] + (time - low) * (logs[low + 1] - logs[low])
+    signal = torch.tensor(log, dtype=torch.float64).exp()
+    return float(signal), float((1 - signal**2).sqrt())
+
+
+def _clean(
+    seen: Latents, prediction: Latents, signal: float, spread: float, target: Target
+) -> Latents:
+    """What the model believes the clean latents to be."""
+    if target == "x0":
+        return prediction
+    if target == "v":
+        return signal * seen - spread * prediction
+    return (seen - spread * prediction) / signal

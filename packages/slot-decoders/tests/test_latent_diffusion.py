@@ -1,0 +1,157 @@
+"""The diffusion decoder: its three losses by hand, its frozen tokenizer, its samples."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from slot_core import ConfigError
+from slot_decoders import VQVAE, DenoiserUNet, DiffusionDecoder, NoiseSchedule
+
+UNET: dict[str, Any] = {
+    "channels": (8,),
+    "layers_per_block": 1,
+    "attention_levels": (0,),
+    "head_dim": 8,
+}
+VQ: dict[str, Any] = {
+    "channels": (8, 8),
+    "layers_per_block": 1,
+    "vocab_size": 5,
+    "perceptual_weight": 0.0,
+}
+Make = Callable[..., DiffusionDecoder]
+
+
+@pytest.fixture
+def make() -> Make:
+    """A decoder of 16x16 pixels from slots of width 6, with weights that are not zero."""
+
+    def build(*, pixels: bool = False, **options) -> DiffusionDecoder:
+        tokenizer = None if pixels else VQVAE(**VQ, num_groups=4)
+        denoiser = DenoiserUNet(3, 6, **UNET, num_groups=4, dropout=0.0)
+        decoder = DiffusionDecoder(denoiser, tokenizer, (16, 16), **options)
+        for parameter in decoder.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        return decoder
+
+    return build
+
+
+@pytest.fixture
+def slots() -> Tensor:
+    return torch.randn(2, 3, 4, 6)
+
+
+@pytest.fixture
+def video() -> Tensor:
+    return torch.rand(2, 3, 3, 16, 16) * 2 - 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+@pytest.mark.parametrize("target", ["epsilon", "x0", "v"])
+def test_the_loss_is_that_of_the_equation(make: Make, slots: Tensor, video: Tensor, target, scale):
+    decoder = make(target=target, latent_scale=scale)
+    assert decoder.tokenizer is not None
+    latents = decoder.encode(video.flatten(0, 1))
+    torch.testing.assert_close(latents * scale, decoder.tokenizer.encode(video.flatten(0, 1)))
+    times, noise = torch.tensor([0, 999, 5, 500, 17, 3]), torch.randn_like(latents)
+    losses = decoder.loss(slots, latents, times, noise)
+    product = (1 - decoder.schedule.betas).cumprod(0)[times].view(-1, 1, 1, 1)
+    signal, spread = product.sqrt().float(), (1 - product).sqrt().float()
+    made = decoder.denoiser(signal * latents + spread * noise, times.float(), slots.flatten(0, 1))
+    wanted = {"epsilon": noise, "x0": latents, "v": signal * noise - spread * latents}[target]
+    torch.testing.assert_close(losses.total, (made - wanted).square().mean())
+    assert losses.parts == {"denoising": losses.total}
+
+
+def test_the_tokenizer_stays_as_it_was_trained(make: Make, slots: Tensor, video: Tensor):
+    decoder = make().train()
+    assert decoder.denoiser.training
+    assert decoder.tokenizer is not None
+    assert not any(module.training for module in decoder.tokenizer.modules())
+    decoder(slots.requires_grad_(), video).total.backward()
+    assert slots.grad is not None
+    assert slots.grad.abs().min() > 0
+    assert all(parameter.grad is None for parameter in decoder.tokenizer.parameters())
+    assert all(parameter.grad is not None for parameter in decoder.denoiser.parameters())
+
+
+def test_every_step_draws_its_noise(make: Make, slots: Tensor, video: Tensor):
+    decoder = make()
+    first, second = decoder(slots, video), decoder(slots, video)
+    assert first.total != second.total
+    torch.manual_seed(7)
+    again = decoder(slots, video)
+    torch.manual_seed(7)
+    assert torch.equal(decoder(slots, video).total, again.total)
+
+
+def test_the_same_noise_paints_the_same_frames(make: Make, slots: Tensor):
+    decoder = make().eval()
+    seeds = [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
+    made, again, other = (
+        decoder.sample(slots, generator=seed, num_steps=4).reconstruction for seed in seeds
+    )
+    assert made.shape == (2, 3, 3, 16, 16)
+    assert torch.equal(made, again)
+    assert not torch.allclose(made, other)
+    noise = decoder.draw_noise(2, torch.Generator().manual_seed(1))
+    given = decoder.sample(slots, noise=noise, num_steps=4).reconstruction
+    assert torch.equal(given, made)
+    frame = decoder.sample(slots[:, 1:2], noise=noise, num_steps=4).reconstruction
+    torch.testing.assert_close(frame, made[:, 1:2], atol=1e-4, rtol=1e-4)
+
+
+def test_what_stays_in_the_slots_stays_in_the_video(make: Make, slots: Tensor):
+    decoder = make().eval()
+    still = slots[:, :1].expand(-1, 3, -1, -1)
+    made = decoder.sample(still, num_steps=4).reconstruction
+    torch.testing.assert_close(made[:, 0], made[:, 2], atol=1e-5, rtol=1e-5)
+    torch.manual_seed(3)
+    decoded = decoder.decode(still, torch.Generator().manual_seed(0)).reconstruction
+    assert decoded.shape == made.shape
+
+
+def test_samples_are_made_of_codes_unless_told_otherwise(make: Make, slots: Tensor):
+    """With quantised beliefs the last step of this solver ends at codes."""
+    decoder = make(latent_scale=2.0).eval()
+    assert decoder.correction is not None
+    belief = torch.randn(2, 3, 8, 8)
+    assert decoder.tokenizer is not None
+    codes = decoder.tokenizer.network.quantize.embedding.weight / 2
+    corrected = decoder.correction(belief).permute(0, 2, 3, 1).flatten(0, 2)
+    torch.testing.assert_close(corrected, codes[torch.cdist(corrected, codes).argmin(1)])
+    assert make(quantize_denoised=False).correction is None
+
+
+def test_pixels_are_denoised_without_a_tokenizer(make: Make, slots: Tensor, video: Tensor):
+    decoder = make(pixels=True, pixel_range=(-0.5, 2.0)).eval()
+    assert torch.equal(decoder.encode(video[0]), video[0])
+    assert decoder.correction is not None
+    beliefs = torch.linspace(-3, 3, 7).view(1, 1, 1, 7)
+    assert decoder.correction(beliefs).aminmax() == (-0.5, 2.0)
+    assert decoder.sample(slots, num_steps=3).reconstruction.shape == video.shape
+    assert decoder(slots, video).total > 0
+
+
+def test_the_schedule_is_not_saved(make: Make):
+    decoder = make(schedule=NoiseSchedule(num_steps=10))
+    assert all(name.startswith(("denoiser.", "tokenizer.")) for name in decoder.state_dict())
+    assert len(decoder.signal) == 10
+
+
+def test_sizes_that_cannot_be_halved_are_refused(make: Make):
+    with pytest.raises(ConfigError, match=r"frames of 16x18 .* by 2 and the U-Net by 2, .* of 4$"):
+        DiffusionDecoder(
+            DenoiserUNet(3, 6, **{**UNET, "channels": (8, 8)}, num_groups=4),
+            VQVAE(**VQ, num_groups=4),
+            (16, 18),
+        )
+
+
+def test_beliefs_cannot_be_quantised_without_codes(make: Make):
+    with pytest.raises(ConfigError, match="quantize_denoised is set, but the tokenizer has no cod"):
+        make(pixels=True, quantize_denoised=True)

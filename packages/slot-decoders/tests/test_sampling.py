@@ -1,0 +1,192 @@
+"""Samplers: the original code's times and numbers, an oracle that they must end at, and errors."""
+
+import itertools
+from collections import deque
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from safetensors.torch import load_file
+from torch import Tensor
+
+from slot_core import InputError
+from slot_decoders import NoiseSchedule
+from slot_decoders.sampling import Target, denoise, make_scheduler
+
+REFERENCE = load_file(Path(__file__).parent / "reference" / "diffusion_schedules.safetensors")
+SCHEDULE = NoiseSchedule()
+CLEAN = torch.linspace(-1, 1, 48).view(1, 3, 4, 4)
+
+
+def oracle(target: Target):
+    """A model that knows the clean latents: ``CLEAN``, whatever it is shown."""
+    log_signal = SCHEDULE.signal.log()
+
+    def model(noisy: Tensor, times: Tensor) -> Tensor:
+        time = float(times[0])
+        low = min(int(time), 998)
+        log = log_signal[low] + (time - low) * (log_signal[low + 1] - log_signal[low])
+        signal, spread = float(log.exp()), float((1 - (2 * log).exp()).sqrt())
+        noise = (noisy - signal * CLEAN) / spread
+        return {"epsilon": noise, "x0": CLEAN, "v": signal * noise - spread * CLEAN}[target]
+
+    return model
+
+
+def run(name, target: Target = "epsilon", num_steps: int | None = None, correct=None) -> Tensor:
+    scheduler, usual = make_scheduler(name, SCHEDULE, target)
+    noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    steps = denoise(
+        oracle(target),
+        noise,
+        scheduler,
+        SCHEDULE,
+        target,
+        num_steps=num_steps or min(usual, 40),
+        correct=correct,
+        generator=torch.Generator().manual_seed(2),
+    )
+    (latents,) = deque(steps, maxlen=1)
+    return latents
+
+
+def test_the_noise_schedule_is_that_of_the_original_code():
+    every = slice(None, None, 9)
+    torch.testing.assert_close(SCHEDULE.betas[every], REFERENCE["betas"], atol=0, rtol=1e-12)
+    torch.testing.assert_close(
+        SCHEDULE.signal[every].float(), REFERENCE["sqrt_alphas_bar"], atol=0, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("steps", [10, 15, 20, 21])
+def test_dpm_solver_takes_the_original_code_s_times(steps: int):
+    scheduler, _ = make_scheduler("dpm_solver", SCHEDULE, "epsilon")
+    scheduler.set_timesteps(steps)
+    expected = REFERENCE[f"dpm{steps}.model_times"]
+    torch.testing.assert_close(scheduler.timesteps, expected, atol=1e-3, rtol=0)
+    stages = [*scheduler.order_list, 1]  # each step counts its stages from 1
+    ends = [stage for stage, after in itertools.pairwise(stages) if after == 1]
+    assert ends == REFERENCE[f"dpm{steps}.orders"].tolist()
+
+
+@pytest.mark.parametrize("steps", [10, 15, 20, 21])
+def test_dpm_solver_ends_where_the_original_code_does(steps: int):
+    scheduler, _ = make_scheduler("dpm_solver", SCHEDULE, "epsilon")
+    path = denoise(
+        lambda noisy, _: torch.zeros_like(noisy),
+        torch.ones(1, 1, 2, 2),
+        scheduler,
+        SCHEDULE,
+        "epsilon",
+        num_steps=steps,
+    )
+    (latents,) = deque(path, maxlen=1)
+    expected = REFERENCE[f"dpm{steps}.final_from_ones_zero_eps"]
+    torch.testing.assert_close(latents, expected, atol=0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [10, 50, 200])
+def test_ddim_takes_the_original_code_s_times(steps: int):
+    scheduler, usual = make_scheduler("ddim", SCHEDULE, "epsilon")
+    scheduler.set_timesteps(steps)
+    assert torch.equal(scheduler.timesteps.flip(0), REFERENCE[f"ddim{steps}.timesteps"])
+    alphas = scheduler.alphas_cumprod[scheduler.timesteps].flip(0)
+    torch.testing.assert_close(alphas, REFERENCE[f"ddim{steps}.alphas"], atol=0, rtol=2e-6)
+    assert usual == 200
+
+
+ANY = ["ddpm", "ddim", "dpm_solver", "EulerDiscreteScheduler", "UniPCMultistepScheduler"]
+ANY += ["HeunDiscreteScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler"]
+
+
+@pytest.mark.parametrize("name", ANY)
+@pytest.mark.parametrize("target", ["epsilon", "v"])
+def test_every_scheduler_finds_what_the_model_knows(name: str, target: Target):
+    torch.testing.assert_close(run(name, target), CLEAN, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm_solver"])
+def test_a_model_may_predict_the_clean_latents_themselves(name: str):
+    torch.testing.assert_close(run(name, "x0"), CLEAN, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in ANY if name != "ddim"])
+def test_every_scheduler_lets_beliefs_be_corrected(name: str):
+    """Each belief is replaced by the nearest of two values, and so is where it ends."""
+    made = run(name, correct=lambda clean: torch.where(clean > 0.5, 1.0, -1.0))
+    torch.testing.assert_close(made, torch.where(CLEAN > 0.5, 1.0, -1.0), atol=0.1, rtol=0)
+
+
+def test_ddim_corrects_the_belief_and_keeps_the_noise_that_the_model_told():
+    """As the original code does; the last step adds a little of that noise again."""
+    seen = []
+
+    def correct(clean: Tensor) -> Tensor:
+        seen.append(clean)
+        return torch.ones_like(clean)
+
+    made = run("ddim", num_steps=1, correct=correct)  # one step, from time 1 to time 0
+    noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    signal, spread = (float(x) for x in (SCHEDULE.signal[1], (1 - SCHEDULE.signal[1] ** 2).sqrt()))
+    torch.testing.assert_close(seen[0], CLEAN)
+    told = (noise - signal * CLEAN) / spread
+    end = SCHEDULE.signal[0]
+    expected = float(end) + float((1 - end**2).sqrt()) * told
+    torch.testing.assert_close(made, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_a_scheduler_s_own_settings_are_kept_and_its_noise_is_not():
+    own = DDIMScheduler(beta_start=0.5, beta_end=0.9, timestep_spacing="trailing")
+    made, usual = make_scheduler(own, SCHEDULE, "v")
+    assert made.config.timestep_spacing == "trailing"
+    assert made.config.prediction_type == "v_prediction"
+    assert made.betas[0].item() == pytest.approx(0.0015)
+    assert usual == 50
+    assert own.config["prediction_type"] == "epsilon"  # it is not changed
+    torch.testing.assert_close(run(EulerDiscreteScheduler()), CLEAN, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sentence"),
+    [
+        ("ddimm", "there is no scheduler 'ddimm'; expected dpm_solver, ddim, ddpm, or the name of"),
+        ("UNet2DModel", "there is no scheduler 'UNet2DModel'"),
+        ("NoSuchScheduler", "there is no scheduler 'NoSuchScheduler'"),
+        ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler is not for noise of preserved"),
+        (
+            EDMEulerScheduler(),
+            "EDMEulerScheduler is not for noise of preserved variance",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_no_scheduler_for_this_noise_is_refused(scheduler: object, sentence: str):
+    with pytest.raises(InputError, match=sentence):
+        make_scheduler(scheduler, SCHEDULE, "epsilon")
+
+
+@pytest.mark.parametrize("num_steps", [-1, 1001])
+def test_a_number_of_steps_that_the_training_lacks_is_refused(num_steps: int):
+    with pytest.raises(InputError, match=rf"num_steps is {num_steps}, expected 1 to 1000"):
+        run("ddim", num_steps=num_steps)
+
+
+def test_a_scheduler_that_draws_takes_the_generator():
+    def second(seed: int) -> Tensor:
+        scheduler, _ = make_scheduler("ddpm", SCHEDULE, "epsilon")
+        path = denoise(
+            oracle("epsilon"),
+            torch.ones(1, 3, 4, 4),
+            scheduler,
+            SCHEDULE,
+            "epsilon",
+            num_steps=5,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return list(path)[1]
+
+    torch.testing.assert_close(second(1), second(1))
+    assert not torch.allclose(second(1), second(2), atol=0.1)
