@@ -226,3 +226,31 @@ def test_a_foreign_readout_is_the_original(
         for threshold in (0.1, 0.3, 0.5, 0.7, 0.9):
             right = (logits.sigmoid() > threshold) == inputs["label"].bool()
             assert right.float().mean() == outputs[f"{prefix}acc_{threshold:.2f}"]
+
+
+def test_a_foreign_slotformer_is_the_original(
+    reference_data: Path, assert_near: Callable[[Tensor, Tensor, float], None]
+):
+    folder = reference_data / "golden" / "slotformer_a"
+    described = json.loads((folder / "config.json").read_text())
+    weights, inputs, outputs = (
+        load_file(folder / f"{name}.safetensors") for name in ("state_dict", "inputs", "outputs")
+    )
+    made = convert(weights, described)
+    slots = inputs["slots"]
+    with torch.no_grad():
+        losses = made(slots)
+    assert losses.slots is not None
+    assert_near(losses.slots, outputs["pred_slots"], 1e-5)
+    assert_near(losses.total, outputs["slot_recon_loss"], 1e-5)
+    assert_near(made.rollout(slots[:, :5], 8), outputs["rollout_long"], 1e-5)
+    names = get_origin("slotdiffusion").state_dict_map(made.config)
+    back = names.to_theirs(made.state_dict())
+    assert back.keys() == weights.keys() - names.ignored.keys()
+    past = slots[:1, :4]
+    seen = torch.cat([past, made.rollout(past, 2)], 1)
+    assert_near(seen, outputs["decode.slots"], 1e-5)
+    noise = inputs["xT_same"][:, None].expand(-1, 6, -1, -1, -1)
+    with torch.no_grad():
+        drawn = made.decoder.sample(seen, noise=noise).reconstruction
+    assert_near(drawn, outputs["decode.recon_combined"], 1e-3)

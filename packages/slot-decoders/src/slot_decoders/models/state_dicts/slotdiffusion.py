@@ -18,6 +18,7 @@ from slot_decoders.models.configs import (
     DiffusionConfig,
     RelationReadoutConfig,
     SlotAutoencoderConfig,
+    SlotDynamicsConfig,
     TokenizerConfig,
     TokenizerModelConfig,
     TransformerConfig,
@@ -25,6 +26,7 @@ from slot_decoders.models.configs import (
 )
 from slot_decoders.models.state_dicts import slotdiffusion_diffusion as diffusion
 from slot_decoders.models.state_dicts import slotdiffusion_dvae as dvae
+from slot_decoders.models.state_dicts import slotdiffusion_dynamics as dynamics
 from slot_decoders.models.state_dicts import slotdiffusion_encoder as encoder
 from slot_decoders.models.state_dicts import slotdiffusion_mixture as mixture
 from slot_decoders.models.state_dicts import slotdiffusion_readout as readout
@@ -43,6 +45,7 @@ ARGUMENTS = {
     "STEVE": tokens.STEVEArguments,
     "SADiffusion": diffusion.SADiffusionArguments,
     "SAViDiffusion": diffusion.SAViDiffusionArguments,
+    "LDMSlotFormer": dynamics.LDMSlotFormerArguments,
     "VQVAE": vqvae.VQVAEModelArguments,
 }
 
@@ -78,6 +81,8 @@ def state_dict_map(config: Any) -> StateDictMap:
         return tokenizer_map(config.tokenizer)
     if isinstance(config, RelationReadoutConfig):
         return readout.readout_map()
+    if isinstance(config, SlotDynamicsConfig):
+        return dynamics.dynamics_map(config)
     assert isinstance(config, SlotAutoencoderConfig)
     names = encoder.encoder_names(config.encoder) | video.predictor_names(config.encoder.predictor)
     batched = frozenset({"encoder.initializer.slots"})
