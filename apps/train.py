@@ -33,7 +33,7 @@ from slot_core import ConfigError, InputError, ModelCard
 from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_name
 from slot_data.augmentations import augmentations_by_name
 from slot_decoders.models import build_model
-from slot_eval import Results
+from slot_eval import Results, protocols
 from slot_eval.provenance import model_hash
 from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin
@@ -83,6 +83,7 @@ def main(
     train_set = _load(options, splits.train, training=True)
     validation_set = _load(options, splits.validation)
     test_set = _load(options, splits.test) if splits.test else None
+    protocols.get(options.validation.protocol)  # a misspelt one is told now, not after a while
 
     # ------------------------------------------------------------------ model and optimizer
     torch.manual_seed(options.train.seed)
