@@ -83,6 +83,7 @@ def fill_in(folder: Path) -> None:
         labels = sample["labels"][0].numpy().astype(np.uint8)  # pyright: ignore[reportTypedDictNotRequiredAccess]
         save(pixels, folder / "PICTURES" / "images" / f"{index}.png")
         save(labels, folder / "TRUTH" / "images" / f"{index}.png")
+    save(pixels, folder / "PICTURE.png")
     clip = slot_data.Shapes(num_samples=1, image_size=64, num_frames=5)[0]["video"]
     for time, frame in enumerate(clip):
         save(frame.permute(1, 2, 0).numpy(), folder / "FRAMES" / f"{time:03d}.png")
