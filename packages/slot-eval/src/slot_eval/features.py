@@ -28,12 +28,12 @@ def load_extractor(name: str, device: str = "cpu") -> Extractor:
 
 def inception(weights: str | None, device: str) -> Extractor:
     """Pool features (2048) of pictures; each frame of a video is a picture."""
+    if weights is not None and not Path(weights).is_file():
+        raise EvalError(f"{weights}: there is no such file of Inception's weights")
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise EvalError("FID needs an extra: pip install 'slot-eval[generative]'") from error
-    if weights is not None and not Path(weights).is_file():
-        raise EvalError(f"{weights}: there is no such file of Inception's weights")
     try:
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
     except (OSError, RuntimeError, KeyError) as error:
