@@ -117,25 +117,62 @@ def miou_of(
     table: Contingency, *, absent_ids: AbsentIds, epsilon: float
 ) -> Float64[Tensor, " batch"]:
     """``miou`` from a contingency table."""
-    assigned = optimal_assignment(pairwise_iou(table, epsilon))
-    return mean_over_segments(assigned, table, True, "nan", absent_ids)
+    return mean_assigned(pairwise_iou(table, epsilon), table, True, "nan", absent_ids)
 
 
 def fg_miou_of(
     table: Contingency, *, empty: Empty, absent_ids: AbsentIds, epsilon: float
 ) -> Float64[Tensor, " batch"]:
     """``fg_miou`` from a contingency table."""
-    objects = (table.true_ids > 0)[:, :, None]
-    assigned = optimal_assignment(pairwise_iou(table, epsilon) * objects)
-    return mean_over_segments(assigned, table, False, empty, absent_ids)
+    return mean_assigned(pairwise_iou(table, epsilon), table, False, empty, absent_ids)
 
 
 def mbo_of(
     table: Contingency, *, background: bool, empty: Empty, absent_ids: AbsentIds, epsilon: float
 ) -> Float64[Tensor, " batch"]:
     """``mbo`` from a contingency table."""
-    best = best_overlap(pairwise_iou(table, epsilon))
-    return mean_over_segments(best, table, background, empty, absent_ids)
+    return mean_best(pairwise_iou(table, epsilon), table, background, empty, absent_ids)
+
+
+def overlap_scores_of(
+    table: Contingency,
+    *,
+    empty: Empty,
+    absent_ids: AbsentIds,
+    epsilon: float,
+    mbo_background: bool,
+) -> dict[str, Float64[Tensor, " batch"]]:
+    """``miou``, ``fg_miou`` and ``mbo`` by name, from one table of overlaps."""
+    iou = pairwise_iou(table, epsilon)
+    return {
+        "miou": mean_assigned(iou, table, True, "nan", absent_ids),
+        "fg_miou": mean_assigned(iou, table, False, empty, absent_ids),
+        "mbo": mean_best(iou, table, mbo_background, empty, absent_ids),
+    }
+
+
+def mean_assigned(
+    iou: Float64[Tensor, "batch true predicted"],
+    table: Contingency,
+    background: bool,
+    empty: Empty,
+    absent_ids: AbsentIds,
+) -> Float64[Tensor, " batch"]:
+    """Mean over true segments of the overlap under the best one-to-one matching of them."""
+    if not background:
+        iou = iou * (table.true_ids > 0)[:, :, None]
+    return mean_over_segments(optimal_assignment(iou), table, background, empty, absent_ids)
+
+
+def mean_best(
+    iou: Float64[Tensor, "batch true predicted"],
+    table: Contingency,
+    background: bool,
+    empty: Empty,
+    absent_ids: AbsentIds,
+) -> Float64[Tensor, " batch"]:
+    """Mean over true segments of the largest overlap with any prediction."""
+    return mean_over_segments(best_overlap(iou), table, background, empty, absent_ids)
 
 
 def pairwise_iou(table: Contingency, epsilon: float) -> Float64[Tensor, "batch true predicted"]:

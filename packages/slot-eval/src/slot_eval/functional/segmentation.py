@@ -8,7 +8,7 @@ from torch import Tensor
 from slot_eval.functional.ari import Empty, ari_of, fg_ari_of
 from slot_eval.functional.contingency import Contingency, clip_contingency, contingency
 from slot_eval.functional.frames import mean_over_frames
-from slot_eval.functional.iou import AbsentIds, fg_miou_of, mbo_of, miou_of
+from slot_eval.functional.iou import AbsentIds, overlap_scores_of
 from slot_eval.functional.tracking import identity_switch_rate_of, identity_switches_of
 
 METRICS = ("ari", "fg_ari", "miou", "fg_miou", "mbo")
@@ -97,13 +97,11 @@ def scores_of(
     return {
         "ari": ari_of(table),
         "fg_ari": fg_ari_of(table, empty_ari),
-        "miou": miou_of(table, absent_ids=absent_ids, epsilon=epsilon),
-        "fg_miou": fg_miou_of(table, empty=empty_iou, absent_ids=absent_ids, epsilon=epsilon),
-        "mbo": mbo_of(
+        **overlap_scores_of(
             table,
-            background=mbo_background,
             empty=empty_iou,
             absent_ids=absent_ids,
             epsilon=epsilon,
+            mbo_background=mbo_background,
         ),
     }
