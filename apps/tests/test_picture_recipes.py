@@ -9,41 +9,8 @@ import pytest
 from PIL import Image
 
 import train
-from slot_data import Shapes, catalog
-from slot_decoders.models.configs import (
-    ResNetConfig,
-    SlotAutoencoderConfig,
-    SpatialBroadcastConfig,
-)
+from slot_data import Shapes
 from support.command_line import run
-from support.options import load_options
-
-
-def test_pictures_are_trained_with_the_references_settings():
-    """Those of SlotDiffusion's files sa_clevrtex_params and sa_celeba_params."""
-    for name, num_slots, num_epochs, num_pictures in (
-        ("clevrtex", 11, 200, 40_000),
-        ("celeba", 4, 100, 162_770),
-    ):
-        options = load_options(f"slot_attention/{name}")
-        model, optimizer = options.model, options.optimizer
-        assert isinstance(model, SlotAutoencoderConfig)
-        assert (model.num_slots, model.slot_dim) == (num_slots, 192)
-        assert model.preprocessing.image_size == (128, 128)
-        backbone, decoder = model.encoder.backbone, model.decoder
-        assert isinstance(backbone, ResNetConfig)
-        assert isinstance(decoder, SpatialBroadcastConfig)
-        assert backbone.depth == 18
-        assert model.encoder.corrector.num_iterations == 3
-        assert model.encoder.corrector.hidden_dim == 384
-        assert (decoder.channels, decoder.kernel_size) == ((128,) * 4, 5)
-        assert decoder.broadcast_size == (8, 8)
-        assert (optimizer.learning_rate, optimizer.weight_decay) == (4e-4, 0)
-        assert (optimizer.warmup_fraction, optimizer.clip_norm) == (0.025, None)
-        assert options.train.batch_size == 64
-        assert options.train.num_steps == num_epochs * (num_pictures // 64)
-        assert options.data.dataset_options(training=True) == {"preset": "slotdiffusion"}
-        assert catalog.card(name).splits["train"] == num_pictures
 
 
 def write_clevrtex(root: Path) -> None:

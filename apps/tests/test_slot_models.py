@@ -85,7 +85,7 @@ def words_of(recipe: str, place: Path, out: Path, **changes: Any) -> list[str]:
             "model.decoder": config.decoder.model_dump(mode="json"),
         }
     if recipe == "slot_former/physion":
-        settings |= {"data.num_frames": 4, "data.stride": 2}
+        settings |= {"data.num_frames": 4, "data.stride": 2, "model.decoder": None}
     words = [recipe, "--out", str(out)]
     for key, value in {**settings, **changes}.items():
         words += ["--set", f"{key}={json.dumps(value)}"]
