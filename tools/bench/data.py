@@ -25,8 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import datasets
-import datasets.config
 import numpy as np
 import torch
 from PIL import Image
@@ -48,8 +46,6 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        datasets.config.HF_DATASETS_CACHE = root / "arrow"
-        datasets.disable_progress_bars()
         print(f"{'samples per second of one core':56}{'slow':>9}{'fast':>9}{'ratio':>8}")
         records(root / "records")
         if len(sys.argv) > 1:

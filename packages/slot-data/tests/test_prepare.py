@@ -325,7 +325,7 @@ def test_verify_info_and_show_know_prepared_folders(scenes, tmp_path, run):
                         options={"image_size": 32})  # fmt: skip
     code, text, _ = run("verify", tmp_path / "out")
     assert code == 0
-    assert text.endswith(f"hash: {manifest.hash}\n3 files fit their checksums\n")
+    assert text.endswith(f"hash: {manifest.hash}\n4 files fit their checksums\n")
     code, text, _ = run("info", tmp_path / "out")
     assert code == 0
     assert "suggested slots: 7" in text

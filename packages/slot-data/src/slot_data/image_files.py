@@ -22,6 +22,7 @@ from slot_data.sample import DataError, Sample
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 _MASK_MODES = frozenset({"P", "L", "1", "I", "I;16", "I;16B"})
+_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff\xe0": "JPEG", b"RIFF": "WEBP"}
 _UNREADABLE = (  # what Pillow is known to raise on broken files
     OSError,
     ValueError,
@@ -79,7 +80,7 @@ def _rgb(path: PictureFile, image: Image.Image) -> np.ndarray:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_mask(path: PictureFile) -> np.ndarray:
@@ -136,9 +137,15 @@ def _open(path: PictureFile, upright: bool = False) -> Image.Image:
     if isinstance(path, Path) and path.is_symlink() and not path.exists():
         raise DataError(f"{path} is a link to {path.readlink()}, which is not there")
     try:
-        image = Image.open(BytesIO(path.content) if isinstance(path, PictureBytes) else path)
+        if isinstance(path, PictureBytes):
+            kind = _STARTS.get(path.content[:4])  # else Pillow tries all that it knows, for long
+            image = Image.open(BytesIO(path.content), formats=[kind] if kind else None)
+        else:
+            image = Image.open(path)
         image.load()
-        return ImageOps.exif_transpose(image) if upright else image
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)
+        return image
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
 

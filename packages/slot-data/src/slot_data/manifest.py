@@ -4,6 +4,7 @@ how, what is in each split and in each of its files, their checksums, and what w
     prepared.json
     README.md                       the same for people and for the Hugging Face Hub
     data/<split>-<number>.parquet   see `stored_rows` for the columns
+    index/<split>-<number>.npz      where in it each picture lies, see `piece_index`
     cache/<split>-<map>.npy         see `pixel_cache`
 """
 
@@ -19,23 +20,26 @@ from slot_data.encodings import Encoding
 from slot_data.sample import DataError
 
 MANIFEST = "prepared.json"
-FORMAT = 1
+FORMAT = 2
 BLOCK = 2**20
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file. first, stop: which of the dataset's pictures or videos it holds, but for
-    those of `left_out`: (what, why). objects: number of objects -> how many have so many.
-    sha256: of the file. content: of what is in it, whatever wrote the file."""
+    """One Parquet file and its index; both without a name where no row is left. first, stop: which
+    of the dataset's pictures or videos it holds, but for those of `left_out`: (what, why). objects:
+    number of objects -> how many have so many. sha256: of the file. content: of what is in it,
+    whatever wrote the file."""
 
     file: str
+    index: str
     first: int
     stop: int
     rows: int
     frames: int
     bytes: int
     sha256: str
+    index_sha256: str
     content: str
     objects: Mapping[int, int]
     left_out: list[tuple[str, str]]
@@ -55,6 +59,13 @@ class Split:
     @property
     def rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """File -> its sha256, of all that belong to the split."""
+        shards = [shard for shard in self.shards if shard.rows]
+        files = {shard.file: shard.sha256 for shard in shards}
+        return {**files, **{shard.index: shard.index_sha256 for shard in shards}, **self.cache}
 
     @property
     def frames(self) -> int:
@@ -139,7 +150,9 @@ def manifest_from(content: bytes, path: Path | str) -> Manifest:
     try:
         said = json.loads(content)
         if said["format"] != FORMAT:
-            raise DataError(f"{path} has the format {said['format']}; expected {FORMAT}")
+            raise DataError(
+                f"{path} has the format {said['format']}; expected {FORMAT}: prepare it again"
+            )
         splits = {name: _split(entry) for name, entry in said["splits"].items()}
         encoding = Encoding(**said["encoding"])
         manifest = Manifest(said["dataset"], said["videos"], said["preset"], encoding, splits)

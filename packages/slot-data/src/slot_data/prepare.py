@@ -179,7 +179,8 @@ class Preparation:
         plan = self.plan
         with writing_to(plan.out):
             (plan.out / STATE).mkdir(parents=True, exist_ok=True)
-            (plan.out / "data").mkdir(exist_ok=True)
+            for name in ("data", "index"):
+                (plan.out / name).mkdir(exist_ok=True)
             write_whole(plan.out / STATE / "plan.json", json.dumps(self._stated()).encode())
             free = shutil.disk_usage(plan.out).free
         keys = {key for split in self._empty.splits.values() for key in split.keys}

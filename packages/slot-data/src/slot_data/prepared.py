@@ -9,23 +9,21 @@ the numbering of their labels, and everything else that is not in the files is d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from slot_data.clips import ClipChoice, num_clips
 from slot_data.framing import UNFRAMED, Framing
-from slot_data.manifest import Manifest, Split, hub_split, read_manifest
+from slot_data.manifest import Manifest, Split, read_manifest
 from slot_data.options import allowed_options
+from slot_data.piece_index import PieceFile, Row
 from slot_data.pixel_cache import PixelCache
 from slot_data.sample import DataError, Sample
-from slot_data.stored_rows import require_datasets, sample_of_row
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from slot_data.stored_rows import sample_of_row
 
 CLIP_OPTIONS = ("num_frames", "stride", "clips")
 SHORT = "short"  # of datasets whose videos differ in length: what becomes of those without a clip
@@ -70,20 +68,19 @@ class Prepared:
     folder: the prepared folder, and what it says of itself. split: one of its own. reading: see
         `reading_of`.
 
-    The first use of a folder lets `datasets` copy its files into the form that it maps into memory
-    (beneath HF_DATASETS_CACHE): loader workers and processes then share the pages.
+    Its files are mapped into memory as they are: nothing is copied before the first sample, and
+    loader workers and processes share the pages.
 
-    Raises DataError if `datasets` is not installed, the split is none of the folder's, a file of it
-    is missing or is of another size, or a video is shorter than a clip.
+    Raises DataError if the split is none of the folder's, a file of it is missing or is of another
+    size, or a video is shorter than a clip.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, split: str, reading: Reading) -> None:
-        require_datasets()
         self.folder, self.manifest, self.reading = folder, manifest, reading
         self.split = split_of(self.manifest, folder, split)
-        self._rows = _rows(folder, split, self.split)
-        self._names = frozenset(self._rows.column_names)
-        self._lengths = _lengths(self._rows)
+        self._files = _files(folder, split, self.split)
+        self._stops = np.cumsum([len(file) for file in self._files])
+        self._lengths = np.concatenate([file.frames for file in self._files])
         counts = [self._count(int(length)) for length in self._lengths]
         self._ends = np.cumsum(np.array(counts, dtype=np.int64))
         if not self._ends[-1]:
@@ -102,12 +99,16 @@ class Prepared:
         number = int(np.searchsorted(self._ends, index, side="right"))
         before = int(self._ends[number - 1]) if number else 0
         frames = self.reading.frames(index - before, int(self._lengths[number]))
-        row = _ArrowRow(self._rows.data.fast_slice(number, 1), self._names)
+        row = self._row(number)
         if self._cache is not None:
             sample = self._cache.sample(row, number, frames, self.reading.left)
         else:
             sample = sample_of_row(row, frames, self.manifest.encoding, self.reading.left)
         return framed(self.reading.framing, sample)
+
+    def _row(self, number: int) -> Row:
+        place = int(np.searchsorted(self._stops, number, side="right"))
+        return self._files[place].row(number - int(self._stops[place]) + len(self._files[place]))
 
     def _count(self, length: int) -> int:
         return self.reading.count(f"a video of {self.folder}", length)
@@ -196,63 +197,21 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _rows(folder: Path, split: str, found: Split) -> Dataset:
-    from datasets import load_dataset
-
+def _files(folder: Path, split: str, found: Split) -> list[PieceFile]:
     files = []
     for shard in found.shards:
         path = folder / shard.file
         if not shard.rows:
             continue
-        if not path.is_file():
-            raise DataError(
-                f"{folder} lacks {shard.file}, one of the {len(found.shards)} files of split "
-                f"{split!r}"
-            )
+        for name in (shard.file, shard.index):
+            if not (folder / name).is_file():
+                raise DataError(f"{folder} lacks {name}, which belongs to split {split!r}")
         if path.stat().st_size != shard.bytes:
             raise DataError(
                 f"{path} has {path.stat().st_size:,} bytes; expected {shard.bytes:,}: it is "
                 "damaged or cut off"
             )
-        files.append(str(path))
-    part = hub_split(split)
-    return load_dataset("parquet", data_files={part: files}, split=part)
-
-
-def _lengths(rows: Dataset) -> np.ndarray:
-    """int64 [N]: number of frames of each row."""
-    chunks = rows.data.column("video").chunks
-    return np.concatenate([chunk.value_lengths().to_numpy() for chunk in chunks]).astype(np.int64)
-
-
-class _ArrowRow(Mapping[str, Any]):
-    """A row whose pieces are fetched one by one when they are asked for."""
-
-    def __init__(self, table: Any, names: frozenset[str]) -> None:
-        self._table, self._names = table, names
-
-    def __getitem__(self, name: str) -> Any:
-        found = self._table.column(name)[0]
-        if not found.is_valid:
-            return None
-        return _Pieces(found.values) if hasattr(found, "values") else found.as_py()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-class _Pieces(Sequence[Any]):
-    def __init__(self, values: Any) -> None:
-        self._values = values.field("bytes") if hasattr(values, "field") else values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self._values[place].as_py()
+        files.append(PieceFile(path, folder / shard.index))
+        if len(files[-1]) != shard.rows:
+            raise DataError(f"{folder / shard.index} is damaged: it is of another file")
+    return files

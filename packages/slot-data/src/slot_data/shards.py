@@ -2,11 +2,13 @@
 then noted, so that a run that is killed loses nothing but the file it was at.
 
     data/<split>-<number>.parquet
+    index/<split>-<number>.npz          where in it each picture lies, see `piece_index`
     .prepare/<split>-<number>.json      the note, a `Shard`; gone when the folder is complete
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slot_data.manifest import Shard, file_hash, shard_of, write_whole
+from slot_data.piece_index import PLAIN, index_of
 from slot_data.sample import DataError
 from slot_data.source_rows import Reading
 from slot_data.stored_rows import PIXELS, Row, digest
@@ -60,18 +63,24 @@ class ShardWriter:
             return
         name = f"{self._split}-{len(self.shards):05d}"
         file = f"data/{name}.parquet" if self._rows else ""
-        size, checksum = 0, ""
+        index = f"index/{name}.npz" if self._rows else ""
+        size, checksum, index_checksum = 0, "", ""
         with writing_to(self._folder):
             if self._rows:
                 size, checksum = _write(self._folder / file, self._rows, self._features)
+                places = index_of(self._folder / file, self._rows)
+                write_whole(self._folder / index, places)
+                index_checksum = hashlib.sha256(places).hexdigest()
             shard = Shard(
                 file=file,
+                index=index,
                 first=self.next,
                 stop=self._stop,
                 rows=len(self._rows),
                 frames=sum(len(row["video"]) for row in self._rows),
                 bytes=size,
                 sha256=checksum,
+                index_sha256=index_checksum,
                 content=digest(self._rows),
                 objects=dict(sorted(self._objects.items())),
                 left_out=self._left_out,
@@ -112,17 +121,20 @@ def _noted(folder: Path, split: str) -> list[Shard]:
     shards: list[Shard] = []
     for path in sorted((folder / STATE).glob(f"{split}-*.json")):
         shard = shard_of(json.loads(path.read_bytes()))
-        file = folder / shard.file
-        if shard.rows and not (file.is_file() and file.stat().st_size == shard.bytes):
+        file, index = folder / shard.file, folder / shard.index
+        whole = file.is_file() and file.stat().st_size == shard.bytes and index.is_file()
+        if shard.rows and not whole:
             break  # somebody deleted it: everything from here on is written again
         shards.append(shard)
     return shards
 
 
 def _write(path: Path, rows: list[Row], features: Features) -> tuple[int, str]:
-    """Its size and sha256."""
+    """Its size and sha256. The columns are those of `datasets`, which itself would compress some of
+    them, others in every version."""
     import pyarrow as pa
-    from datasets import Dataset, Image, List
+    import pyarrow.parquet as pq
+    from datasets import Image, List
 
     columns: dict[str, list[Any]] = {}
     for name, kind in features.items():
@@ -132,8 +144,8 @@ def _write(path: Path, rows: list[Row], features: Features) -> tuple[int, str]:
         columns[name] = values
     table = pa.Table.from_pydict(columns, schema=features.arrow_schema)
     part = path.with_name(f"{path.name}.part")
-    with _without_bars(), part.open("wb") as file:
-        Dataset(table).to_parquet(file, batch_size=ROWS_IN_GROUP)
+    with part.open("wb") as file:
+        pq.write_table(table, file, row_group_size=ROWS_IN_GROUP, **PLAIN)
         file.flush()
         os.fsync(file.fileno())
     size, checksum = part.stat().st_size, file_hash(part)
@@ -143,18 +155,3 @@ def _write(path: Path, rows: list[Row], features: Features) -> tuple[int, str]:
 
 def _images(pieces: list[bytes] | None) -> list[dict[str, Any]] | None:
     return None if pieces is None else [{"bytes": piece, "path": None} for piece in pieces]
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """`datasets` shows a progress bar of its own for every file."""
-    import datasets
-
-    shown = datasets.are_progress_bars_disabled
-    before = shown()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not before:
-            datasets.enable_progress_bars()

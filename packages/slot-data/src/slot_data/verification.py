@@ -108,8 +108,7 @@ def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
     """What is wrong with each file of a prepared folder, in one sentence; empty where nothing is.
     Every byte is read."""
     for split in manifest.splits.values():
-        files = {shard.file: shard.sha256 for shard in split.shards if shard.rows}
-        for name, checksum in {**files, **split.cache}.items():
+        for name, checksum in split.checksums.items():
             if not (folder / name).is_file():
                 yield f"{folder} lacks {name}"
             elif file_hash(folder / name) != checksum:
@@ -120,8 +119,7 @@ def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 def num_files(manifest: Manifest) -> int:
     """How many `check_files` looks at."""
-    splits = manifest.splits.values()
-    return sum(sum(shard.rows > 0 for shard in s.shards) + len(s.cache) for s in splits)
+    return sum(len(split.checksums) for split in manifest.splits.values())
 
 
 class _Readings(Dataset[tuple[int | None, str]]):
