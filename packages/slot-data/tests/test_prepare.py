@@ -19,7 +19,6 @@ from slot_data import DataError, cli, load_dataset_by_name
 from slot_data.manifest import read_manifest
 from slot_data.prepare import Plan, Preparation
 
-pytestmark = pytest.mark.usefixtures("arrow_cache")
 COUNT = 6
 SMALL = 20_000  # bytes: a shard holds two or three of these scenes
 

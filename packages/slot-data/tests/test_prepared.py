@@ -20,8 +20,6 @@ from slot_data.image_files import noting_pictures
 from slot_data.prepared import Prepared
 from slot_data.shards import read_rows
 
-pytestmark = pytest.mark.usefixtures("arrow_cache")
-
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):

@@ -28,6 +28,7 @@ batches = StepBatches(
 augmented = AugmentedDataset(dataset, [], seed=3)
 seen = [[sample["id"] for sample in batch] for batch in
         DataLoader(augmented, batch_sampler=batches, num_workers=workers, collate_fn=list)]
+assert "datasets" not in sys.modules  # it needs seconds to import, and copies what it opens
 print(json.dumps(seen))
 """
 
@@ -71,13 +72,6 @@ def output_of(program, *arguments):
     return json.loads(done.stdout)
 
 
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch, arrow_cache):
-    """Where `datasets` copies folders to, in the processes of a test too."""
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(arrow_cache))
-
-
-@pytest.mark.usefixtures("own_cache")
 def test_two_processes_and_four_workers_see_each_sample_once(tmp_path):
     numbers = range(24)
     for number in numbers:
@@ -95,7 +89,6 @@ def test_two_processes_and_four_workers_see_each_sample_once(tmp_path):
     assert orders[0] == orders[1] == orders[2]
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the memory there")
 def test_no_worker_grows_over_an_epoch(tmp_path):
     """4,000 pictures, 200 MB of pixels; lists of that many paths would cost each worker megabytes,

@@ -3,7 +3,6 @@ model, and under which terms it may be used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from slot_data import multi_object
@@ -13,7 +12,7 @@ from slot_data.coco import Coco
 from slot_data.dataset_card import suggested_slots as suggested_slots_of
 from slot_data.davis import Davis
 from slot_data.folder import Folder
-from slot_data.manifest import is_prepared
+from slot_data.hub_folders import prepared_folder
 from slot_data.movi import MoviA, MoviB, MoviC, MoviD, MoviE, MoviSolid, MoviTex
 from slot_data.multi_object import Clevr, MultiDSprites, ObjectsRoom, Tetrominoes
 from slot_data.options import all_options, check_options
@@ -429,8 +428,8 @@ def load_dataset_by_name(
 ) -> SampleDataset:
     """A map-style dataset of `Sample`s. The options are the parameters of the dataset's class;
     `slot-data info NAME` lists them. A preset sets those that a published pipeline sets; options
-    given beside it win. A `root` that `slot-data prepare` has written gives the same samples as
-    the raw files it was made from.
+    given beside it win. A `root` that `slot-data prepare` has written, also on the Hugging Face Hub
+    (hf://datasets/ORG/NAME), gives the same samples as the raw files it was made from.
 
     The dataset's `settings` are all of its options, for a run or a result to name them: also those
     that the preset or nobody set.
@@ -441,8 +440,8 @@ def load_dataset_by_name(
     loader = card(name).loader
     given = options if preset is None else {**preset_of(name, preset).options_of(split), **options}
     check_options(name, loader, given)
-    root = given.get("root")
-    if root is not None and is_prepared(folder := Path(root).expanduser()):
+    folder = prepared_folder(given.get("root"), split)
+    if folder is not None:
         dataset = load_prepared(name, loader, folder, split, given)
     else:
         dataset = loader(split=split, **given)

@@ -1,5 +1,5 @@
-"""`slot-data info`, `show`, `verify` and `prepare`. Bad input ends with one sentence and exit code
-2."""
+"""`slot-data info`, `show`, `verify`, `prepare` and `push`. Bad input ends with one sentence and
+exit code 2."""
 
 import inspect
 import os
@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from slot_data import catalog, cli_prepare, verification
+from slot_data import catalog, cli_prepare, hub_folders, verification
 from slot_data.contact_sheet import contact_sheet
 from slot_data.encodings import Encoding, Masks, Pictures
-from slot_data.manifest import is_prepared, read_manifest
+from slot_data.manifest import read_manifest
 from slot_data.options import allowed_options, describe
 from slot_data.prepare import SHARD_BYTES, Plan
 from slot_data.sample import DataError
@@ -21,6 +21,7 @@ from slot_data.sample import DataError
 Option = Annotated[
     list[str] | None, typer.Option(help="An option of the dataset as key=value; repeatable.")
 ]
+DATASET = "A dataset, a prepared folder, or the address of one, hf://datasets/ORG/NAME"
 app = typer.Typer(
     help="Datasets of unsupervised object-centric learning.",
     add_completion=False,
@@ -42,12 +43,12 @@ def main() -> None:
 def info(
     name: Annotated[
         str | None,
-        typer.Argument(help="A dataset, or a prepared folder; all datasets if left out."),
+        typer.Argument(help=f"{DATASET}; all datasets if left out."),
     ] = None,
 ) -> None:
     """Prints what is in a dataset, how it is divided and which options it has."""
-    if name is not None and (folder := _prepared_folder(name)) is not None:
-        print(cli_prepare.result_table(folder, read_manifest(folder)))
+    if name is not None and (folder := _prepared(name)) is not None:
+        print(cli_prepare.result_table(name, read_manifest(folder)))
         return
     cards = [catalog.card(known) for known in (catalog.names() if name is None else [name])]
     print("\n\n".join(_readable(card) for card in cards))
@@ -55,7 +56,7 @@ def info(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A dataset, or a prepared folder.")],
+    name: Annotated[str, typer.Argument(help=f"{DATASET}.")],
     out: Annotated[Path, typer.Option(help="The picture to write, a .png file.")],
     split: Annotated[str, typer.Option(help="Part of the dataset.")] = "train",
     option: Option = None,
@@ -66,8 +67,8 @@ def show(
     if out.suffix.lower() != ".png":
         raise DataError(f"--out {out} does not end in .png")
     roots = {}
-    if (folder := _prepared_folder(name)) is not None:
-        name, roots = read_manifest(folder).dataset, {"root": folder}
+    if (folder := _prepared(name)) is not None:
+        name, roots = read_manifest(folder).dataset, {"root": name}
     catalog.card(name)  # an unknown dataset is named before its options
     options: dict[str, Any] = dict(catalog.parse_option(name, text) for text in option or [])
     options |= roots
@@ -82,7 +83,7 @@ def show(
 
 @app.command()
 def verify(
-    name: Annotated[str, typer.Argument(help="A dataset, or a prepared folder.")],
+    name: Annotated[str, typer.Argument(help=f"{DATASET}.")],
     split: Annotated[
         list[str] | None, typer.Option(help="Part of the dataset; repeatable. All if left out.")
     ] = None,
@@ -91,8 +92,8 @@ def verify(
 ) -> None:
     """Reads every sample of a dataset and compares their numbers with its card; of a prepared
     folder, every byte, and compares the checksums."""
-    if (folder := _prepared_folder(name)) is not None:
-        _verify_files(folder)
+    if _prepared(name) is not None:
+        _verify_files(name)
         return
     card = catalog.card(name)
     options = dict(catalog.parse_option(name, text) for text in option or [])
@@ -167,20 +168,36 @@ def prepare(
     cli_prepare.prepare(plan, follow_links)
 
 
-def _prepared_folder(name: str) -> Path | None:
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A prepared folder.")],
+    repo_id: Annotated[str, typer.Argument(help="ORG/NAME of the dataset repository.")],
+    public: Annotated[
+        bool, typer.Option("--public", help="A new repository is for everybody to read.")
+    ] = False,
+) -> None:
+    """Puts a prepared folder on the Hugging Face Hub; the terms of the data must allow it."""
+    card = catalog.card(read_manifest(folder).dataset)
+    print(f"{card.name}, licence: {card.licence}", flush=True)
+    print(hub_folders.push(folder, repo_id, public))
+    print(f"to be read with root={hub_folders.DATASETS}{repo_id}")
+
+
+def _prepared(name: str) -> Path | None:
     """The names of datasets come first: write ./shapes for a folder of that name."""
-    folder = Path(name).expanduser()
-    return folder if name not in catalog.names() and is_prepared(folder) else None
+    return None if name in catalog.names() else hub_folders.prepared_folder(name)
 
 
-def _verify_files(folder: Path) -> None:
+def _verify_files(name: str) -> None:
+    folder = hub_folders.whole_folder(name)
+    assert folder is not None, "the caller has seen it"
     manifest = read_manifest(folder)
     faults = []
     count = verification.num_files(manifest)
     findings = verification.check_files(folder, manifest)
     with typer.progressbar(findings, length=count, label="files", file=sys.stderr) as bar:
         faults += [fault for fault in bar if fault]
-    print(cli_prepare.result_table(folder, manifest))
+    print(cli_prepare.result_table(name, manifest))
     if faults:
         found = "one fault" if len(faults) == 1 else f"{len(faults):,} faults, the first"
         raise DataError(f"{folder} has {found}: {faults[0]}")

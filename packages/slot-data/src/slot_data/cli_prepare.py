@@ -38,7 +38,7 @@ def prepare(plan: Plan, follow_links: bool) -> None:
     print(result_table(plan.out, manifest))
 
 
-def result_table(folder: Path, manifest: Manifest) -> str:
+def result_table(folder: Path | str, manifest: Manifest) -> str:
     """What a prepared folder holds, one line for each split."""
     lines = [f"{folder}: {manifest.dataset}, preset {manifest.preset or 'none'}"]
     for name, split in manifest.splits.items():
@@ -51,7 +51,7 @@ def result_table(folder: Path, manifest: Manifest) -> str:
         lines.append(line + (f"; left out: {len(split.left_out):,}" if split.left_out else ""))
         lines += [f"  {lost}: {why}" for lost, why in split.left_out[:LISTED]]
         if len(split.left_out) > LISTED:
-            lines.append(f"  and {len(split.left_out) - LISTED:,} more, in {folder / MANIFEST}")
+            lines.append(f"  and {len(split.left_out) - LISTED:,} more, in {folder}/{MANIFEST}")
     slots = suggested_slots(manifest)
     lines.append(f"suggested slots: {slots if slots else 'as your pictures need'}")
     lines.append(f"hash: {manifest.hash}")

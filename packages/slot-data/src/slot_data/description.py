@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from slot_data.catalog import card
-from slot_data.manifest import is_prepared, read_manifest
+from slot_data.hub_folders import prepared_folder
+from slot_data.manifest import read_manifest
 from slot_data.options import allowed_options, check_options
 from slot_data.presets import preset_of
 
@@ -40,8 +41,8 @@ def describe_data(
         "licence": found.licence,
         "citation": found.citation,
     }
-    root = options.get("root")
-    if root is not None and is_prepared(folder := Path(root).expanduser()):
+    folder = prepared_folder(options.get("root"))
+    if folder is not None:
         description["prepared"] = read_manifest(folder).hash
     text = json.dumps(description, sort_keys=True, default=str)
     description["hash"] = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,8 +1,10 @@
-"""A Hub on this machine: the endpoints that huggingface_hub uses to publish and load a model.
+"""A Hub on this machine, for the tests of every package: the endpoints that huggingface_hub and
+datasets use to publish and load models and datasets.
 
 Creating a repository, the upload of large files (LFS batch, PUT, verify), commits, the
-description of a revision, its tree, and files by redirect, with the headers and error codes of
-the real one. Repositories live in memory; writing asks for a token, any will do.
+description of a revision, its tree, and files by redirect, whole or in part, with the headers and
+error codes of the real one. Repositories live in memory; writing asks for a token, any will do.
+Those of datasets are kept, as in the Hub's addresses, under `datasets/` and their name.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from threading import Thread
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-LARGE = (".safetensors",)  # the Hub keeps these as large files
+LARGE = (".safetensors", ".parquet", ".npy", ".npz")  # the Hub keeps these as large files
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Repository:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     branches: dict[str, str] = field(default_factory=dict)
+    private: bool = False
 
     def commit(self, branch: str, changes: dict[str, bytes], message: str) -> str:
         parent = self.branches.get(branch, "")
@@ -54,6 +58,7 @@ class Hub(ThreadingHTTPServer):
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
         self.repositories: dict[str, Repository] = {}
         self.large_files: dict[str, bytes] = {}
+        self.parts = 0  # how often a part of a file was asked for
 
 
 @contextmanager
@@ -76,7 +81,8 @@ class Handler(BaseHTTPRequestHandler):
         for verb, pattern, method in ROUTES:
             match = re.fullmatch(pattern, path)
             if match and self.command in verb.split():
-                if verb == "POST" and "authorization" not in self.headers:
+                writes = verb == "POST" and method is not Handler.paths_info
+                if writes and "authorization" not in self.headers:
                     return self.fail(401, "", "Invalid username or password.")
                 return method(self, *match.groups())
         return self.fail(404, "", "Not found")
@@ -105,8 +111,12 @@ class Handler(BaseHTTPRequestHandler):
     def create_repository(self) -> None:
         wanted = json.loads(self.body)
         name = f"{wanted['organization']}/{wanted['name']}"
+        name = f"datasets/{name}" if wanted.get("type") == "dataset" else name
         made = name not in self.server.repositories
-        self.server.repositories.setdefault(name, Repository())
+        repository = self.server.repositories.setdefault(name, Repository())
+        if made:
+            private = wanted.get("private", False)  # before huggingface_hub 2
+            repository.private = private or wanted.get("visibility") == "private"
         address = {"url": f"{self.server.endpoint}/{name}", "name": name}
         self.send_json(address, 200 if made else 409)
 
@@ -183,11 +193,35 @@ class Handler(BaseHTTPRequestHandler):
     def describe(self, name: str, revision: str | None = None) -> None:
         if found := self.find(name, revision or "main"):
             siblings = [{"rfilename": path} for path in found[1]]
-            self.send_json({"id": name, "sha": found[0], "siblings": siblings, "private": False})
+            private = self.server.repositories[name].private
+            identity = name.removeprefix("datasets/")
+            self.send_json(
+                {"id": identity, "sha": found[0], "siblings": siblings, "private": private}
+            )
 
-    def tree(self, name: str, revision: str) -> None:
+    def tree(self, name: str, revision: str, folder: str | None = None) -> None:
+        found = self.find(name, revision)
+        if found is None:
+            return None
+        start = f"{folder}/" if folder else ""
+        below = {path: content for path, content in found[1].items() if path.startswith(start)}
+        if not below:
+            return self.fail(404, "EntryNotFound", f"{folder} does not exist")
+        entries = [_tree_entry(path, content) for path, content in below.items()]
+        folders = {f"{parent}" for path in below for parent in PurePosixPath(path).parents} - {"."}
+        entries += [_folder_entry(path) for path in sorted(folders) if path.startswith(start)]
+        if "recursive=true" not in urlsplit(self.path).query.lower():
+            entries = [entry for entry in entries if "/" not in entry["path"][len(start) :]]
+        return self.send_json(entries)
+
+    def paths_info(self, name: str, revision: str) -> None:
         if found := self.find(name, revision):
-            self.send_json([_tree_entry(path, content) for path, content in found[1].items()])
+            wanted = parse_qs(self.body.decode())["paths"]
+            entries = [_tree_entry(path, found[1][path]) for path in wanted if path in found[1]]
+            for path in set(wanted) - set(found[1]):
+                if any(file.startswith(f"{path}/") for file in found[1]):
+                    entries.append(_folder_entry(path))
+            self.send_json(entries)
 
     def resolve(self, name: str, revision: str, path: str) -> None:
         found = self.find(name, revision)
@@ -198,7 +232,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.fail(404, "EntryNotFound", f"{path} does not exist")
         entry = _tree_entry(path, files[path])
         if "lfs" not in entry:
-            return self.send(200, files[path], X_Repo_Commit=commit, ETag=f'"{entry["oid"]}"')
+            return self.send_part(files[path], X_Repo_Commit=commit, ETag=f'"{entry["oid"]}"')
         oid = entry["lfs"]["oid"]
         return self.send(
             302,
@@ -210,7 +244,19 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def fetch(self, oid: str) -> None:
-        self.send(200, self.server.large_files[oid], ETag=f'"{oid}"')
+        self.send_part(self.server.large_files[oid], ETag=f'"{oid}"')
+
+    def send_part(self, content: bytes, **headers: str) -> None:
+        """Those bytes that the request asks for."""
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if match is None:
+            return self.send(200, content, Accept_Ranges="bytes", **headers)
+        first, last = int(match[1]), min(int(match[2] or len(content)), len(content) - 1)
+        if first > last:
+            return self.send(416, Content_Range=f"bytes */{len(content)}")
+        part = content[first : last + 1]
+        self.server.parts += 1
+        return self.send(206, part, Content_Range=f"bytes {first}-{last}/{len(content)}", **headers)
 
 
 def _tree_entry(path: str, content: bytes) -> dict[str, Any]:
@@ -222,18 +268,25 @@ def _tree_entry(path: str, content: bytes) -> dict[str, Any]:
     return entry
 
 
-NAME = r"([^/]+/[^/]+?)"
+def _folder_entry(path: str) -> dict[str, Any]:
+    return {"type": "directory", "path": path, "size": 0, "oid": "0" * 40}
+
+
+NAME = r"((?:datasets/)?[^/]+/[^/]+?)"
+API = rf"/api/(?:models/)?{NAME}"
 ROUTES = [
     ("POST", r"/api/repos/create", Handler.create_repository),
     ("POST", r"/api/validate-yaml", Handler.validate_yaml),
-    ("POST", rf"/api/models/{NAME}/preupload/(.+)", Handler.preupload),
+    ("POST", rf"{API}/preupload/(.+)", Handler.preupload),
     ("POST", rf"/{NAME}\.git/info/lfs/objects/batch", Handler.batch),
     ("PUT", r"/large/(\w+)", Handler.receive),
     ("POST", r"/large/(\w+)/verify", Handler.verify),
-    ("POST", rf"/api/models/{NAME}/commit/(.+)", Handler.commit),
-    ("GET", rf"/api/models/{NAME}", Handler.describe),
-    ("GET", rf"/api/models/{NAME}/revision/(.+)", Handler.describe),
-    ("GET", rf"/api/models/{NAME}/tree/([^/]+)", Handler.tree),
+    ("POST", rf"{API}/commit/(.+)", Handler.commit),
+    ("POST", rf"{API}/paths-info/([^/]+)", Handler.paths_info),
+    ("GET", API, Handler.describe),
+    ("GET", rf"{API}/revision/(.+)", Handler.describe),
+    ("GET", rf"{API}/tree/([^/]+)", Handler.tree),
+    ("GET", rf"{API}/tree/([^/]+)/(.+)", Handler.tree),
     ("GET HEAD", rf"/{NAME}/resolve/([^/]+)/(.+)", Handler.resolve),
     ("GET HEAD", r"/large/(\w+)", Handler.fetch),
 ]
