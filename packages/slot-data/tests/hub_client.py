@@ -32,9 +32,12 @@ def digest(sample):
 def typed(*arguments):
     """The output of slot-data, and its error if it has one."""
     sys.argv, output, errors = ["slot-data", *arguments], io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        with contextlib.suppress(SystemExit):
-            main()
+    with (
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        contextlib.suppress(SystemExit),
+    ):
+        main()
     return output.getvalue() + errors.getvalue()
 
 

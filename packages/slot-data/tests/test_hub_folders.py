@@ -15,6 +15,7 @@ from scenes import prepared, write_scene
 from hub_server import Repository, running_hub
 from slot_data import load_dataset_by_name
 
+pytestmark = pytest.mark.slow  # each process imports torch, datasets and the Hub's client
 HERE = Path(__file__).parent
 TEST = 7
 
