@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers.schedulers.scheduling_ddpm
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -26,7 +27,7 @@ from slot_decoders.models.state_dicts.slotdiffusion_vqvae import (
     pointwise_names,
     vqvae_names,
 )
-from slot_decoders.sampling import Target, denoise, make_scheduler
+from slot_decoders.sampling import Target, _with_correction, denoise, make_scheduler
 
 Near = Callable[[Tensor, Tensor, float], None]
 Tensors = dict[str, Tensor]
@@ -251,6 +252,31 @@ def test_samples_equal_the_original(load: Load, assert_near: Near, name: str, sa
             if painted is not None:
                 with torch.no_grad():
                     assert_near(model.decoder.paint(path[-1]), painted, 1e-3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("time", [700, 0])
+def test_an_ancestral_step_equals_the_original(
+    load: Load, assert_near: Near, monkeypatch: pytest.MonkeyPatch, name: str, time: int
+):
+    """One step of DDPM with a quantised belief and the original's noise; the last adds none."""
+    described, weights, inputs, outputs = load(name)
+    decoder = convert(weights, read_config(described)).decoder
+    slots = outputs["slots"].flatten(0, -3)
+    usual, steps = make_scheduler("ddpm", decoder.schedule, "epsilon")
+    scheduler, told = _with_correction(usual, decoder.correction)
+    assert told is None  # it has a place of its own for the correction
+    scheduler.set_timesteps(steps)
+    monkeypatch.setattr(
+        diffusers.schedulers.scheduling_ddpm,
+        "randn_tensor",
+        lambda *_, **__: inputs["p_sample_noise"],
+    )
+    noisy = outputs["x_noisy"]
+    with torch.no_grad():
+        prediction = decoder.denoiser(noisy, torch.full((len(noisy),), float(time)), slots)
+    stepped = scheduler.step(prediction, time, noisy).prev_sample
+    assert_near(stepped, outputs[f"p_sample_t{time}"], 1e-5)
 
 
 def test_the_default_sample_of_shared_noise_equals_the_original(load: Load, assert_near: Near):

@@ -5,11 +5,13 @@ from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.sampling import NoiseSchedule
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
 from slot_decoders.token_transformer import TransformerDecoder
-from slot_decoders.tokenizers import DVAE, VQVAE
+from slot_decoders.tokenizers import DVAE, VQVAE, AutoencoderKL, AutoencoderTiny
 
 __all__ = [
     "DVAE",
     "VQVAE",
+    "AutoencoderKL",
+    "AutoencoderTiny",
     "DenoiserUNet",
     "DiffusionDecoder",
     "NoiseSchedule",

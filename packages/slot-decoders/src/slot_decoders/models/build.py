@@ -24,6 +24,8 @@ from slot_core.backbones import CNN, ResNet, ViT
 from slot_decoders.denoiser_unet import DenoiserUNet
 from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.models.configs import (
+    AutoencoderKLConfig,
+    AutoencoderTinyConfig,
     BackboneConfig,
     CNNConfig,
     ConditionedSlotsConfig,
@@ -31,6 +33,7 @@ from slot_decoders.models.configs import (
     DVAEConfig,
     GaussianSlotsConfig,
     InitializerConfig,
+    LatentTokenizerConfig,
     LearnedSlotsConfig,
     ModelConfig,
     PredictorConfig,
@@ -53,7 +56,7 @@ from slot_decoders.models.tokenizer_model import TokenizerModel
 from slot_decoders.sampling import NoiseSchedule
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
 from slot_decoders.token_transformer import TransformerDecoder
-from slot_decoders.tokenizers import DVAE, VQVAE
+from slot_decoders.tokenizers import DVAE, VQVAE, AutoencoderKL, AutoencoderTiny
 
 # Configuration -> the model it describes, by the name that config.json gives it.
 MODEL_CLASSES: dict[str, type[HubModel]] = {
@@ -126,9 +129,14 @@ def build_predictor(config: PredictorConfig | None, slot_dim: int) -> nn.Module 
     return RecurrentPredictor(base, slot_dim, config.recurrent_dim)
 
 
-def build_tokenizer(config: TokenizerConfig) -> Any:
+def build_tokenizer(config: TokenizerConfig | LatentTokenizerConfig) -> Any:
     """A tokenizer, alone or inside a decoder."""
-    kinds = {DVAEConfig: DVAE, VQVAEConfig: VQVAE}
+    kinds = {
+        DVAEConfig: DVAE,
+        VQVAEConfig: VQVAE,
+        AutoencoderKLConfig: AutoencoderKL,
+        AutoencoderTinyConfig: AutoencoderTiny,
+    }
     return kinds[type(config)](**config.model_dump(exclude={"type"}))
 
 

@@ -213,7 +213,36 @@ class VQVAEConfig(StrictConfig):
     num_groups: PositiveInt = 32
 
 
-LatentTokenizerConfig = VQVAEConfig
+class AutoencoderKLConfig(StrictConfig):
+    """slot_decoders.AutoencoderKL; the usual values are Stable Diffusion's."""
+
+    type: Literal["autoencoder_kl"] = "autoencoder_kl"
+    channels: tuple[PositiveInt, ...] = Field(default=(128, 256, 512, 512), min_length=1)
+    layers_per_block: PositiveInt = 2
+    latent_channels: PositiveInt = 4
+    num_groups: PositiveInt = 32
+    pointwise: bool = True
+    scaling_factor: PositiveFloat = 0.18215
+    shift_factor: float = 0.0
+    posterior: Literal["mode", "sample"] = "mode"
+
+
+class AutoencoderTinyConfig(StrictConfig):
+    """slot_decoders.AutoencoderTiny; the usual values are those of TAESD."""
+
+    type: Literal["autoencoder_tiny"] = "autoencoder_tiny"
+    channels: PositiveInt = 64
+    encoder_blocks: tuple[PositiveInt, ...] = Field(default=(1, 3, 3, 3), min_length=1)
+    decoder_blocks: tuple[PositiveInt, ...] = Field(default=(3, 3, 3, 1), min_length=1)
+    latent_channels: PositiveInt = 4
+    scaling_factor: PositiveFloat = 1.0
+    shift_factor: float = 0.0
+
+
+LatentTokenizerConfig = Annotated[
+    VQVAEConfig | AutoencoderKLConfig | AutoencoderTinyConfig, Field(discriminator="type")
+]
+# Those that are trained here, as a first stage of their own.
 TokenizerConfig = Annotated[DVAEConfig | VQVAEConfig, Field(discriminator="type")]
 
 

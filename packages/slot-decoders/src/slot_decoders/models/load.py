@@ -18,9 +18,11 @@ from slot_core.hub import (
     read_weights,
 )
 from slot_decoders.models.build import MODEL_CLASSES
+from slot_decoders.models.pretrained_autoencoder import load_autoencoder
 from slot_decoders.models.slot_autoencoder import SlotAutoencoder
 from slot_decoders.models.slot_dynamics_model import SlotDynamicsModel
 from slot_decoders.models.tokenizer_model import TokenizerModel
+from slot_decoders.tokenizers import AutoencoderKL, AutoencoderTiny
 
 
 def load_model(
@@ -97,7 +99,8 @@ def start_tokenizer(
 
     Args:
         model: its decoder has a tokenizer; it keeps its device and its precision.
-        repo_or_folder: of a ``TokenizerModel``, as for ``load_model``.
+        repo_or_folder: of a ``TokenizerModel``, as for ``load_model``; where the tokenizer is a
+            pre-trained autoencoder, of that, as diffusers writes it.
         revision: branch, tag or commit on the Hub.
 
     Raises:
@@ -111,12 +114,15 @@ def start_tokenizer(
         raise InputError(
             f"this {type(model).__name__} has no tokenizer that could be trained before"
         )
+    wanted: Any = model.config
+    if isinstance(own, AutoencoderKL | AutoencoderTiny):
+        load_autoencoder(own, wanted.preprocessing, repo_or_folder, revision=revision)
+        return
     trained = load_model(repo_or_folder, revision=revision)
     if not isinstance(trained, TokenizerModel):
         raise CheckpointError(
             f"{repo_or_folder}: holds a {type(trained).__name__}, expected a TokenizerModel"
         )
-    wanted: Any = model.config
     for part, theirs, ours in (
         ("preprocessing", trained.config.preprocessing, wanted.preprocessing),
         ("decoder.tokenizer", trained.config.tokenizer, wanted.decoder.tokenizer),
