@@ -40,6 +40,7 @@ from support.beginnings import begin
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run
 from support.diagnostics import diagnose, few_slots
+from support.frozen_outputs import open_cache
 from support.inputs import inputs_of
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
@@ -147,6 +148,9 @@ def main(
         )
     )
 
+    cache = open_cache(options, model, train_set)
+    keys = iter(batches)  # once more: which samples the next batch holds
+
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if warning := few_slots(options.data.name, train_set, model):
         say(warning)
@@ -182,7 +186,8 @@ def main(
             ids += batch["id"]
             with accelerator.accumulate(trained):
                 inputs = inputs_of(model, batch, accelerator.device)
-                losses = trained(*inputs, progress=step / options.train.num_steps)
+                known = cache.of(next(keys), inputs[0]) if cache else {}
+                losses = trained(*inputs, progress=step / options.train.num_steps, **known)
                 accelerator.backward(losses.total)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation

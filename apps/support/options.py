@@ -96,6 +96,7 @@ class TrainOptions(StrictConfig):
     compile: bool = False
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     num_threads: NonNegativeInt = 0  # of one process on the CPU; 0: the cores, shared fairly
+    cache: str | None = None  # folder for what frozen parts make of the data; none unless told
 
 
 class ValidationOptions(StrictConfig):

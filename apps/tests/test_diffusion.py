@@ -6,81 +6,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_diffusion import BACKBONE, DENOISER, SMALL_DATA, TOKENIZER, go, lines, train_tiny
 
 import edit
 import generate
-import train
 from slot_core import HubModel
 from slot_data import Shapes
 from slot_decoders.models import build_model, load_model, presets
 from support.command_line import run
 from support.options import load_options
-
-TOKENIZER = {
-    "channels": [8, 8],
-    "num_groups": 4,
-    "layers_per_block": 1,
-    "vocab_size": 9,
-    "reconstruction": "mse",
-    "perceptual_weight": 0,
-}
-DENOISER = {
-    "channels": [8, 8],
-    "num_groups": 4,
-    "layers_per_block": 1,
-    "attention_levels": [0, 1],
-    "head_dim": 8,
-    "dropout": 0,
-}
-BACKBONE = {"type": "cnn", "channels": [4, 8], "kernel_size": 3}
-SMALL_DATA = {"name": "shapes", "image_size": 32, "num_samples": 8}
-RUN = {
-    "model.preprocessing": {"image_size": [16, 16]},
-    "train.num_steps": 2,
-    "train.batch_size": 2,
-    "train.num_threads": 1,
-    "data.num_workers": 0,
-    "validation.every": 2,
-    "validation.num_samples": 2,
-    "validation.num_pictures": 1,
-    "checkpoint.every": 2,
-    "log.every": 1,
-}
-
-
-def go(main, arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        run(main, arguments)
-    assert not stopped.value.code
-
-
-def train_tiny(recipe: str, out: Path, data: dict | None = None, **changes: Any) -> Path:
-    """Two steps of a recipe at tiny sizes, on the embedded shapes."""
-    given = {**RUN, "data": data or SMALL_DATA, **changes}
-    del given["data.num_workers"]  # it is part of the data
-    if recipe.startswith("vqvae/"):
-        given["model.tokenizer"] = TOKENIZER
-    else:
-        given |= {
-            "model.num_slots": 3,
-            "model.slot_dim": 8,
-            "model.encoder.preprocessing": None,
-            "model.encoder.backbone": BACKBONE,
-            "model.encoder.corrector": {"hidden_dim": 8},
-            "model.decoder.tokenizer": TOKENIZER,
-            "model.decoder.denoiser": DENOISER,
-        }
-    words = [recipe, "--out", str(out)]
-    for key, value in given.items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
-    go(train.main, words)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +62,6 @@ def pictures(tmp_path: Path) -> list[str]:
         names.append(str(tmp_path / f"{index}.png"))
         Image.fromarray(frame).save(names[-1])
     return names
-
-
-def lines(run_folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_the_first_stage_logs_its_codebook(first_stage: Path):

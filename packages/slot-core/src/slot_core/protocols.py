@@ -23,7 +23,11 @@ class Decoder(Protocol):
         slots: Float[Tensor, "batch time slots dim"],
         target: Float[Tensor, "batch time channels height width"],
     ) -> LossOutput:
-        """The training loss of decoding ``slots`` towards ``target``, a normalised video."""
+        """The training loss of decoding ``slots`` towards ``target``, a normalised video.
+
+        One with a ``tokenizer`` also takes ``codes``, what that makes of the target's frames
+        [batch time ...], where they are known already.
+        """
         ...
 
     def decode(

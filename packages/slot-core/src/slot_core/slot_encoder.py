@@ -18,6 +18,8 @@ from slot_core.position_embedding import PositionEmbedding
 from slot_core.slot_attention import SlotAttention
 from slot_core.slot_initializers import Conditioning, standard_normal_like
 
+Maps = Float[Tensor, "batch time channels map_height map_width"]
+
 
 class SlotEncoder(nn.Module):
     """Backbone, position embedding, initializer, corrector and predictor in one.
@@ -79,6 +81,7 @@ class SlotEncoder(nn.Module):
         state: EncoderState | None = None,
         generator: torch.Generator | None = None,
         conditioning: Conditioning | None = None,
+        maps: Maps | None = None,
     ) -> SlotOutput:
         """Slots of every frame.
 
@@ -88,6 +91,7 @@ class SlotEncoder(nn.Module):
             generator: draws the first slots, where they are random, and their noise.
             conditioning: boxes, points or masks of the objects in the video's first frame, for
                 an initializer that is told of them (see ConditionedSlots and ClusteredSlots).
+            maps: what the backbone makes of the video, where that is known already; see ``maps``.
 
         Raises:
             InputError: if the video has no frame, the state is of another batch, or conditioning
@@ -95,7 +99,7 @@ class SlotEncoder(nn.Module):
         """
         if video.shape[1] == 0:
             raise InputError("the video has no frames; expected at least 1")
-        features, feature_size = self.features(video)
+        features, feature_size = self.features(video, maps)
         slots, attention = [], []
         for time, frame_features in enumerate(features.unbind(dim=1)):
             told = conditioning if time == 0 else None
@@ -123,16 +127,19 @@ class SlotEncoder(nn.Module):
         return slots, state
 
     def features(
-        self, video: Float[Tensor, "batch time 3 height width"]
+        self, video: Float[Tensor, "batch time 3 height width"], maps: Maps | None = None
     ) -> tuple[Float[Tensor, "batch time positions dim"], tuple[int, int]]:
         """Projected features of all frames in one call, and the size of their grid."""
+        maps = self.maps(video) if maps is None else maps
+        embedded = self.position_embedding(maps.flatten(0, 1))
+        features = self.projection(embedded.flatten(2).transpose(1, 2))
+        return features.unflatten(0, maps.shape[:2]), (maps.shape[-2], maps.shape[-1])
+
+    def maps(self, video: Float[Tensor, "batch time 3 height width"]) -> Maps:
+        """The backbone's feature maps of all frames. Of a frozen one they never change."""
         if self.preprocessing is not None:
             video = self.preprocessing(video)
-        batch, time = video.shape[:2]
-        maps = self.position_embedding(self.backbone(video.flatten(0, 1)))
-        height, width = maps.shape[-2:]
-        features = self.projection(maps.flatten(2).transpose(1, 2))
-        return features.unflatten(0, (batch, time)), (height, width)
+        return self.backbone(video.flatten(0, 1)).unflatten(0, video.shape[:2])
 
     def _next(
         self,

@@ -101,9 +101,18 @@ class DiffusionDecoder(nn.Module):
             self.tokenizer.eval()
         return self
 
-    def forward(self, slots: Slots, target: Video) -> LossOutput:
-        """The squared error of the prediction, at one random strength of noise for each frame."""
-        latents = self.encode(target.flatten(0, 1))
+    def forward(
+        self, slots: Slots, target: Video, codes: Float[Tensor, "batch time _ _ _"] | None = None
+    ) -> LossOutput:
+        """The squared error of the prediction, at one random strength of noise for each frame.
+
+        Args:
+            slots: of a batch of videos.
+            target: these videos, normalised.
+            codes: what the tokenizer makes of them, where that is known already.
+        """
+        known = None if codes is None else codes.flatten(0, 1)
+        latents = self.encode(target.flatten(0, 1), known)
         times = torch.randint(self.schedule.num_steps, (len(latents),), device=latents.device)
         return self.loss(slots, latents, times, torch.randn_like(latents))
 
@@ -126,10 +135,16 @@ class DiffusionDecoder(nn.Module):
         return LossOutput(total=loss, parts={"denoising": loss})
 
     @torch.no_grad()
-    def encode(self, frames: Float[Tensor, "frames 3 frame_height frame_width"]) -> Latents:
-        """Normalised frames to clean latents."""
-        latents = frames if self.tokenizer is None else self.tokenizer.encode(frames)
-        return latents / self.latent_scale
+    def encode(
+        self,
+        frames: Float[Tensor, "frames 3 frame_height frame_width"],
+        codes: Latents | None = None,
+    ) -> Latents:
+        """Normalised frames to clean latents; ``codes`` are the tokenizer's, where known."""
+        if codes is None:
+            codes = frames if self.tokenizer is None else self.tokenizer.encode(frames)
+        # In this order in memory, as noise like them is drawn in the order of memory.
+        return codes.contiguous() / self.latent_scale
 
     def decode(self, slots: Slots, generator: torch.Generator | None = None) -> DecoderOutput:
         """A sample under the default scheduler."""

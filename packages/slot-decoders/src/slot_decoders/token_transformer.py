@@ -133,10 +133,16 @@ class TransformerDecoder(nn.Module):
         self,
         slots: Float[Tensor, "batch time slots dim"],
         target: Float[Tensor, "batch time channels height width"],
+        codes: Int[Tensor, "batch time _ _"] | None = None,
     ) -> LossOutput:
-        """The cross-entropy of the tokens of ``target``, a normalised video, from all before."""
+        """The cross-entropy of the tokens of ``target``, a normalised video, from all before.
+
+        ``codes`` are the tokens, where they are known already.
+        """
         frames = target.flatten(0, 1)
-        tokens = self.tokenizer.encode(frames).flatten(1)
+        if codes is None:
+            codes = self.tokenizer.encode(frames).unflatten(0, target.shape[:2])
+        tokens = codes.flatten(0, 1).flatten(1)
         order = self._draw_orders(len(tokens))
         logits = self.logits(slots.flatten(0, 1), tokens, order)
         wanted = tokens.gather(1, self.order_table[order])

@@ -8,7 +8,7 @@ and in eval mode. A video of any length goes through ``stream`` in chunks.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, get_args
 
@@ -140,6 +140,7 @@ class SlotAutoencoder(HubModel):
         *,
         generator: torch.Generator | None = None,
         progress: float = 1.0,
+        known: Mapping[str, Tensor] | None = None,
     ) -> LossOutput:
         """The training step: the losses of reconstructing ``video``, float in [0, 1].
 
@@ -149,10 +150,40 @@ class SlotAutoencoder(HubModel):
             generator: draws what is random in the first slots.
             progress: the share of the training that is done, 0 to 1. Nothing here depends on it;
                 all models are called alike, and those that anneal something need it.
+            known: what ``look_ahead`` made of the same video.
         """
-        encoded = self.encoder(video, generator=generator, conditioning=conditioning)
-        losses = self.decoder(encoded.slots, self.preprocessing(video))
+        known = known or {}
+        encoded = self.encoder(
+            video, generator=generator, conditioning=conditioning, maps=known.get("maps")
+        )
+        codes = {"codes": known["codes"]} if "codes" in known else {}
+        losses = self.decoder(encoded.slots, self.preprocessing(video), **codes)
         return replace(losses, slots=encoded.slots.detach(), attention=encoded.attention)
+
+    @property
+    def frozen_parts(self) -> dict[str, nn.Module]:
+        """What never trains, by the name of what it makes: ``codes`` and ``maps``.
+
+        What it makes of a picture is the same in every epoch, unless the module says by
+        ``deterministic`` that it draws.
+        """
+        parts = {
+            "codes": getattr(self.decoder, "tokenizer", None),
+            "maps": self.encoder.backbone if getattr(self.encoder.backbone, "frozen", 0) else None,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @without_gradients
+    def look_ahead(self, video: Video) -> dict[str, Tensor]:
+        """What the frozen parts make of a video, [batch time ...] each, for ``forward``."""
+        made: dict[str, Tensor] = {}
+        for name in self.frozen_parts:
+            if name == "maps":
+                made[name] = self.encoder.maps(video)
+            else:
+                frames = self.preprocessing(video).flatten(0, 1)
+                made[name] = self.decoder.tokenizer.encode(frames).unflatten(0, video.shape[:2])
+        return made
 
     @without_gradients
     def encode(
