@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_diffusion import BACKBONE, DENOISER, SMALL_DATA, TOKENIZER, go, lines, train_tiny
+from tiny_diffusion import BACKBONE, DENOISER, RUN, SMALL_DATA, TOKENIZER, go, lines, train_tiny
 
 import edit
 import generate
