@@ -15,6 +15,7 @@ from tiny_diffusion import BACKBONE, DENOISER, RUN, SMALL_DATA, TOKENIZER, go, l
 
 import edit
 import generate
+import train
 from slot_core import HubModel
 from slot_data import Shapes
 from slot_decoders.models import build_model, load_model, presets
