@@ -42,9 +42,11 @@ class _Autoencoder(nn.Module):
         self.latent_channels = int(sizes["latent_channels"])
         self.scaling_factor = float(sizes["scaling_factor"])
         self.shift_factor = float(sizes["shift_factor"])
-        self.network = self._build(**{self.words[name]: value for name, value in sizes.items()})
+        self.network: Any = self._build(
+            **{self.words[name]: value for name, value in sizes.items()}
+        )
 
-    def _build(self, **settings: Any) -> nn.Module:
+    def _build(self, **settings: Any) -> Any:
         kind = getattr(import_diffusers(f"an {self.kind}"), self.kind)
         return kind(in_channels=3, out_channels=3, **settings)
 
@@ -127,7 +129,7 @@ class AutoencoderKL(_Autoencoder):
         self.posterior = posterior
         self.deterministic = posterior == "mode"
 
-    def _build(self, **settings: Any) -> nn.Module:
+    def _build(self, **settings: Any) -> Any:
         count = len(settings["block_out_channels"])
         return super()._build(
             down_block_types=("DownEncoderBlock2D",) * count,
@@ -195,7 +197,7 @@ class AutoencoderTiny(_Autoencoder):
         )
         self.stride = 2 ** (len(encoder_blocks) - 1)
 
-    def _build(self, **settings: Any) -> nn.Module:
+    def _build(self, **settings: Any) -> Any:
         widths = settings["encoder_block_out_channels"]
         return super()._build(decoder_block_out_channels=widths, **settings)
 
