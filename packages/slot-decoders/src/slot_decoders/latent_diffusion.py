@@ -141,10 +141,13 @@ class DiffusionDecoder(nn.Module):
         codes: Latents | None = None,
     ) -> Latents:
         """Normalised frames to clean latents; ``codes`` are the tokenizer's, where known."""
-        if codes is None:
-            codes = frames if self.tokenizer is None else self.tokenizer.encode(frames)
+        latents: Tensor = frames
+        if codes is not None:
+            latents = codes
+        elif self.tokenizer is not None:
+            latents = self.tokenizer.encode(frames)
         # In this order in memory, as noise like them is drawn in the order of memory.
-        return codes.contiguous() / self.latent_scale
+        return latents.contiguous() / self.latent_scale
 
     def decode(self, slots: Slots, generator: torch.Generator | None = None) -> DecoderOutput:
         """A sample under the default scheduler."""

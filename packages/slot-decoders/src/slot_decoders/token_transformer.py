@@ -140,9 +140,8 @@ class TransformerDecoder(nn.Module):
         ``codes`` are the tokens, where they are known already.
         """
         frames = target.flatten(0, 1)
-        if codes is None:
-            codes = self.tokenizer.encode(frames).unflatten(0, target.shape[:2])
-        tokens = codes.flatten(0, 1).flatten(1)
+        known = self.tokenizer.encode(frames) if codes is None else codes.flatten(0, 1)
+        tokens = known.flatten(1)
         order = self._draw_orders(len(tokens))
         logits = self.logits(slots.flatten(0, 1), tokens, order)
         wanted = tokens.gather(1, self.order_table[order])
