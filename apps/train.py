@@ -7,6 +7,9 @@
 Read ``main`` from top to bottom: it is the whole loop, in the order in which it runs. Which
 samples a step sees, how they are augmented and what noise the model draws are functions of the
 seed and the step alone, so a resumed run computes where it was and repeats nothing.
+
+SIGTERM or SIGUSR1 to any process makes all of them save after the step they are in and leave with
+exit code 75, which means "start me again with --resume".
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import math
 import os
 import resource
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +33,10 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from slot_core import ConfigError, InputError, ModelCard
+from slot_core import ConfigError, ModelCard
 from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_name
 from slot_data.augmentations import augmentations_by_name
+from slot_data.collate import Batch
 from slot_decoders.models import build_model
 from slot_eval import Results, protocols
 from slot_eval.provenance import model_hash
@@ -40,8 +45,16 @@ from support.beginnings import begin
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run
 from support.diagnostics import diagnose, few_slots
+from support.faults import SkippedSteps
 from support.frozen_outputs import open_cache
 from support.inputs import inputs_of
+from support.interruption import (
+    REQUEUE,
+    Interruption,
+    agree,
+    compare_ranks,
+    leave_signals_to_parent,
+)
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
@@ -92,7 +105,9 @@ def main(
     optimizer = build_optimizer(model, options.optimizer)
 
     # ------------------------------------------------------------------ where an earlier run was
-    start, checkpoint = 0, folder.newest()
+    start, (checkpoint, damages) = 0, folder.newest_undamaged()
+    for damage in damages:
+        say(f"{damage}; an older checkpoint takes its place")
     if checkpoint is None:
         begin(model, options.start)
     decay = options.train.ema_decay
@@ -141,6 +156,7 @@ def main(
             batch_sampler=batches,
             num_workers=options.data.num_workers,
             collate_fn=collate,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=accelerator.device.type == "cuda",
             # Its own generator: a loader without one draws from the global one when it starts,
             # and a resumed run starts it once more often.
@@ -165,6 +181,9 @@ def main(
         initial=start, total=options.train.num_steps, disable=not is_main, unit="step", ncols=100
     )
     throughput = Throughput()
+    skips = SkippedSteps(out / "faults", options.train.skips_in_a_row, accelerator.process_index)
+    interruption = Interruption()
+    interruption.listen()
     validation = None  # the newest scores
     for step in range(start, options.train.num_steps):
         trained.train()
@@ -179,35 +198,43 @@ def main(
                 final_fraction=options.optimizer.final_fraction,
             ),
         )
-        ids: list[str] = []
+        parts: list[Batch] = []
         totals: dict[str, torch.Tensor] = {}
         for _ in range(options.train.accumulation):
-            batch = next(loader)
-            ids += batch["id"]
+            parts.append(next(loader))
             with accelerator.accumulate(trained):
-                inputs = inputs_of(model, batch, accelerator.device)
+                inputs = inputs_of(model, parts[-1], accelerator.device)
                 known = cache.of(next(keys), inputs[0]) if cache else {}
                 losses = trained(*inputs, progress=step / options.train.num_steps, **known)
                 accelerator.backward(losses.total)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation
                     totals[name] = totals.get(name, 0) + share
-                norm = None
-                if accelerator.sync_gradients and options.optimizer.clip_norm:
-                    norm = accelerator.clip_grad_norm_(
-                        trained.parameters(), options.optimizer.clip_norm
-                    )
-                optimizer.step()
-                optimizer.zero_grad()
-        if average is not None:
-            average.update(model)
-        done = step + 1
+        loss, norm, done = float(totals["loss"]), None, step + 1
+        stopping, skipped = agree(accelerator, [interruption.requested, not math.isfinite(loss)])
+        if skipped:
+            kept = skips.add(done, loss, parts, folder.newest())
+            say(f"step {done}: the loss is not finite, nothing is learned; the batch is in {kept}")
+        else:
+            skips.good()
+            if options.optimizer.clip_norm:
+                norm = accelerator.clip_grad_norm_(
+                    trained.parameters(), options.optimizer.clip_norm
+                )
+            optimizer.step()
+            if average is not None:
+                average.update(model)
+        optimizer.zero_grad()
+        if options.train.compare_ranks_every and done % options.train.compare_ranks_every == 0:
+            compare_ranks(accelerator, model, done)
         throughput.add(options.train.batch_size)
         progress.update()
 
-        if done % options.log.every == 0 or done == options.train.num_steps:
+        last = done == options.train.num_steps
+        if skipped and log:
+            log.write("skipped", done, loss=str(loss))
+        elif not skipped and (done % options.log.every == 0 or last):
             values = {name: _mean(accelerator, value) for name, value in totals.items()}
-            _stop_at_nonfinite(values["loss"], done, folder)
             if norm is not None:
                 values["gradient_norm"] = float(norm)
             if losses.attention is not None:
@@ -217,11 +244,11 @@ def main(
             rate = throughput.read()
             progress.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.0f} samples/s")
             accelerator.log({**values, "samples_per_second": rate}, step=done)
-            seen = _digest(gather_object(ids))
+            seen = _digest(gather_object([one for part in parts for one in part["id"]]))
             if log:
                 log.write("train", done, **values, sample_ids=seen, samples_per_second=rate)
 
-        if done % options.validation.every == 0 or done == options.train.num_steps:
+        if done % options.validation.every == 0 or last:
             validation = score(
                 accelerator,
                 published,
@@ -244,7 +271,7 @@ def main(
                 )
             throughput.read()
 
-        if (done % options.checkpoint.every == 0 or done == options.train.num_steps) and is_main:
+        if (done % options.checkpoint.every == 0 or last or stopping) and is_main:
             state = {"optimizer": optimizer.state_dict()}
             if accelerator.scaler is not None:
                 state["scaler"] = accelerator.scaler.state_dict()
@@ -253,10 +280,18 @@ def main(
                 state["weights"] = model.state_dict()
             card = _card(options, validation, done)
             folder.save(done, published, card, state, options.checkpoint.keep)
+        if stopping and not last:
+            progress.close()
+            accelerator.wait_for_everyone()  # the first to leave ends the others
+            say(f"stopped by a signal after step {done}, everything is saved; --resume goes on")
+            raise typer.Exit(REQUEUE)
     progress.close()
+    interruption.restore()
 
     # ------------------------------------------------------------------ the score that counts
-    if test_set is not None and not (out / "test" / RESULT).exists():
+    if test_set is not None and (
+        start < options.train.num_steps or not (out / "test" / RESULT).exists()
+    ):
         test = score(
             accelerator,
             published,
@@ -274,6 +309,7 @@ def main(
                 settings=test_set.settings,
                 model_hash=model_hash(published),
             )
+            shutil.rmtree(out / "test", ignore_errors=True)  # of a run that was set back since
             write_result(out / "test", result, test.rows, "jsonl")
             say(result_table(result))
     accelerator.end_training()
@@ -311,14 +347,6 @@ def _seed_step(seed: int, step: int, rank: int) -> None:
 def _mean(accelerator: Accelerator, value: torch.Tensor) -> float:
     """The mean over the processes."""
     return float(cast(torch.Tensor, accelerator.reduce(value, "mean")))
-
-
-def _stop_at_nonfinite(loss: float, step: int, folder: RunFolder) -> None:
-    if not math.isfinite(loss):
-        raise InputError(
-            f"the loss is {loss} at step {step}; the last good checkpoint is {folder.newest()}; "
-            "lower optimizer.learning_rate or set optimizer.clip_norm"
-        )
 
 
 def _digest(ids: Sequence[str]) -> str:

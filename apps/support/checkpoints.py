@@ -5,16 +5,23 @@
     RUN/pictures/                       drawn at each validation
     RUN/checkpoints/step-00001000/model   publishable: config.json, model.safetensors, README.md
     RUN/checkpoints/step-00001000/state   resumable: optimizer, average, scaler, position
+    RUN/checkpoints/step-00001000/checksums.json   SHA-256 of each of its files
     RUN/checkpoints/last                  a link to the newest complete checkpoint
+    RUN/faults/                           batches whose loss was not finite
+    RUN/.lock                             held by the process that writes here
 
 A checkpoint is written under another name and renamed when it is complete, so a folder called
-``step-*`` is always whole. Randomness needs no saving: each step seeds its own.
+``step-*`` is always whole, unless the disk damages it afterwards: then its checksums tell, and the
+one before it takes its place. Randomness needs no saving: each step seeds its own.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +33,7 @@ from slot_core import CheckpointError, ConfigError, HubModel, ModelCard
 from slot_core.hub import WEIGHTS, load_weights
 
 STATE = "state.pt"
+CHECKSUMS = "checksums.json"
 
 
 class RunFolder:
@@ -43,23 +51,68 @@ class RunFolder:
     def __init__(self, path: Path, options: Mapping[str, Any], *, resume: bool) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self._damaged: list[Path] = []
         stated = path / "options.json"
         if stated.exists():
             _check_same_run(stated, options, resume=resume)
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and any(not inner.name.startswith(".") for inner in path.iterdir()):
             raise ConfigError(f"{path}: is not empty and holds no run; choose another --out")
 
     def create(self, options: Mapping[str, Any]) -> None:
-        """Make the folder and state its options; call it in one process."""
-        (self.path / "pictures").mkdir(parents=True, exist_ok=True)
-        self.checkpoints.mkdir(exist_ok=True)
+        """Make the folder, state its options and hold it; call it in one process.
+
+        Raises:
+            ConfigError: if another run holds it, or nothing can be written there.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("a+")
+            self._hold()
+            replace_text(self.path / "options.json", json.dumps(options, indent=2) + "\n")
+            (self.path / "pictures").mkdir(exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{self.path}: nothing can be written there ({error})") from None
         for unfinished in self.checkpoints.glob(".*"):
             shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
-        replace_text(self.path / "options.json", json.dumps(options, indent=2) + "\n")
+        for checkpoint in self._damaged:  # out of the way of those to come
+            checkpoint.replace(checkpoint.with_name(f"damaged-{checkpoint.name}"))
+
+    def _hold(self) -> None:
+        """Keep every other run out of the folder until this process ends, however it ends."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            raise ConfigError(
+                f"{self.path}: is being written by another run ({self._lock.read().strip()}); "
+                "wait for it or choose another --out"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {platform.node()}\n")
+        self._lock.flush()
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint."""
         return max(self.checkpoints.glob("step-*"), default=None)
+
+    def newest_undamaged(self) -> tuple[Path | None, list[str]]:
+        """The newest checkpoint whose files are those that were saved, and one sentence about
+        each newer one that is damaged.
+
+        Raises:
+            CheckpointError: if there are checkpoints and all of them are damaged.
+        """
+        sentences: list[str] = []
+        for checkpoint in sorted(self.checkpoints.glob("step-*"), reverse=True):
+            damage = damage_of(checkpoint)
+            if damage is None:
+                return checkpoint, sentences
+            self._damaged.append(checkpoint)
+            sentences.append(damage)
+        if sentences:
+            raise CheckpointError(f"{sentences[0]}; there is no undamaged checkpoint before it")
+        return None, []
 
     def save(
         self, step: int, model: HubModel, card: ModelCard, state: Mapping[str, Any], keep: int
@@ -79,6 +132,8 @@ class RunFolder:
                 torch.save({"step": step, **state}, file)
                 file.flush()
                 os.fsync(file.fileno())
+            sums = {name: sha256(temporary / name) for name in _files(temporary)}
+            replace_text(temporary / CHECKSUMS, json.dumps(sums, indent=2) + "\n")
             shutil.rmtree(final, ignore_errors=True)
             temporary.replace(final)
             link = self.checkpoints / ".last"
@@ -117,6 +172,34 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: the training state is missing") from None
     except Exception as error:  # torch.load raises whatever the damage happens to trigger
         raise CheckpointError(f"{path}: is damaged or truncated ({_first_line(error)})") from None
+
+
+def damage_of(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files, in one sentence; None if nothing is."""
+    path = checkpoint / CHECKSUMS
+    if not path.exists():  # saved before there were any; what is renamed into place is whole
+        return None
+    try:
+        sums = json.loads(path.read_text(encoding="utf-8"))
+        for name, expected in sums.items():
+            if sha256(checkpoint / name) != expected:
+                return f"{checkpoint / name}: is damaged, it is not the file that was saved"
+    except FileNotFoundError as error:
+        return f"{error.filename}: is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{path}: cannot be read ({_first_line(error)})"
+    return None
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -97,6 +97,8 @@ class TrainOptions(StrictConfig):
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     num_threads: NonNegativeInt = 0  # of one process on the CPU; 0: the cores, shared fairly
     cache: str | None = None  # folder for what frozen parts make of the data; none unless told
+    skips_in_a_row: NonNegativeInt = 3  # steps whose loss is not finite; one more stops the run
+    compare_ranks_every: NonNegativeInt = 0  # steps between two comparisons of weights; 0: never
 
 
 class ValidationOptions(StrictConfig):

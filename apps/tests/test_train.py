@@ -153,15 +153,6 @@ def test_a_folder_with_other_files_is_refused(tmp_path, tiny, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_truncated_state_is_named(tmp_path, tiny, capsys):
-    out = tmp_path / "run"
-    assert call(tiny(out)) == 0
-    state = out / "checkpoints" / "last" / "state" / "state.pt"
-    state.write_bytes(state.read_bytes()[:1000])
-    assert call([*tiny(out), "--resume"]) == 2
-    assert "state.pt: is damaged or truncated" in capsys.readouterr().err
-
-
 def test_resuming_a_finished_run_changes_nothing(tmp_path, tiny):
     out = tmp_path / "run"
     assert call(tiny(out)) == 0

@@ -1,0 +1,84 @@
+"""What the processes of a run must agree on at every step: to stop, or to pass a step over.
+
+A cluster that takes a machine back sends a signal first, to any one process of the job. All of
+them then save at the end of the step they are in and leave with the code ``REQUEUE``; started
+again with --resume, the run goes on as if nothing had happened. A loss that is not finite on one
+process would poison the weights of all: all of them leave the weights of that step as they were.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from slot_core import InputError
+from slot_eval.provenance import model_hash
+
+REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: start me again
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interruption:
+    """Remembers that the process was asked to stop.
+
+    The first SIGTERM or SIGUSR1 is a request. The second finds the handlers that were there
+    before, so a process that does not get to the end of its step can be stopped all the same.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def listen(self) -> None:
+        """Take signals as requests from now on; only the main thread may."""
+        for number in SIGNALS:
+            self._before[number] = signal.signal(number, self._request)
+
+    def restore(self) -> None:
+        """Leave signals to whoever took them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self.restore()
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """For the processes that load data: a signal to the whole group must not end them first.
+
+    They end with the process that started them, whose death they notice by themselves.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def agree(accelerator: Accelerator, flags: Sequence[bool]) -> list[bool]:
+    """Which flags are set on any process; each must call it equally often."""
+    if accelerator.num_processes == 1:
+        return list(flags)
+    here = torch.tensor(flags, dtype=torch.float32, device=accelerator.device)
+    total = cast(torch.Tensor, accelerator.reduce(here, "sum"))
+    return [bool(count) for count in total.tolist()]
+
+
+def compare_ranks(accelerator: Accelerator, model: torch.nn.Module, step: int) -> None:
+    """See whether all processes hold the same weights, bit by bit.
+
+    Raises:
+        InputError: if they do not: gradients were not averaged, or a machine computes wrongly.
+    """
+    hashes = gather_object([model_hash(model)])
+    for rank, other in enumerate(hashes):
+        if other != hashes[0]:
+            raise InputError(
+                f"after step {step} the weights of process {rank} differ from those of process 0 "
+                f"({other} and {hashes[0]}): they no longer train one model"
+            )

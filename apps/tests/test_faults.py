@@ -1,0 +1,232 @@
+"""Runs that are told to stop, meet a loss that is not finite, find a damaged checkpoint, or share a
+folder: what is said, and that nothing is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from runs import assert_equal_runs, events, finish, last_step, start
+from safetensors import safe_open
+
+import slot_data
+import train
+from support.checkpoints import RunFolder, damage_of
+from support.command_line import run
+from support.interruption import REQUEUE
+
+LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch"]
+TWO = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+TWO += ["--dynamo_backend", "no", "--main_process_port", "0"]
+
+
+def call(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(train.main, arguments)
+    return stopped.value.code or 0
+
+
+class Signals:
+    """A dataset that sends its process a signal with the n-th sample."""
+
+    def __init__(self, dataset, count, number):
+        self.dataset, self.left, self.number = dataset, count, number
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+        return self.dataset[index]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_at_the_end_of_the_step_and_asks_for_a_new_start(
+    tmp_path, tiny, monkeypatch, capsys, number
+):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert call(tiny(whole)) == 0
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            train,
+            "load_dataset_by_name",
+            lambda *a, **k: (
+                Signals(slot_data.load_dataset_by_name(*a, **k), 4 * 4 + 1, number)
+                if k["split"] == "train"
+                else slot_data.load_dataset_by_name(*a, **k)
+            ),
+        )
+        assert call(tiny(stopped)) == REQUEUE == 75
+    assert "stopped by a signal after step 5" in capsys.readouterr().out
+    assert (stopped / "checkpoints" / "last").resolve().name == "step-00000005"
+    assert not (stopped / "test").exists()
+    assert call([*tiny(stopped), "--resume"]) == 0
+    assert signal.getsignal(number) == before
+    assert_equal_runs(whole, stopped)
+
+
+def poison(patch, steps):
+    """Make the pictures of these training steps, counted from 1, not a number."""
+    honest, seen = train.inputs_of, iter(range(1, 100))
+
+    def poisoned(*arguments):
+        video, *rest = honest(*arguments)
+        return (video * (float("nan") if next(seen) in steps else 1), *rest)
+
+    patch.setattr(train, "inputs_of", poisoned)
+
+
+def test_a_loss_that_is_not_finite_is_passed_over_counted_and_its_batch_kept(
+    tmp_path, tiny, monkeypatch, capsys
+):
+    out = tmp_path / "run"
+    poison(monkeypatch, {3, 6})
+    assert call(tiny(out, **{"train.ema_decay": 0.9})) == 0
+    assert [event["step"] for event in events(out, "skipped")] == [3, 6]
+    assert [event["step"] for event in events(out, "train")] == [1, 2, 4, 5, 7, 8]
+    path = out / "faults" / "step-00000003-process-0.safetensors"
+    assert f"the batch is in {path}" in capsys.readouterr().out
+    with safe_open(path, "pt") as file:
+        ids = json.loads(file.metadata()["ids"])
+        video = file.get_tensor("video")
+    shapes = slot_data.Shapes("train", num_samples=24, image_size=32)
+    byname = {shapes[index]["id"]: shapes[index]["video"] for index in range(24)}
+    assert len(ids) == 4
+    for one, name in zip(video, ids, strict=True):
+        assert torch.equal((one * 255).round().byte(), byname[name])
+    state = torch.load(out / "checkpoints" / "last" / "state" / "state.pt", weights_only=True)
+    assert all(torch.isfinite(weights).all() for weights in state["weights"].values())
+
+
+def test_a_skipped_step_leaves_the_weights_as_they_were(tmp_path, tiny, monkeypatch):
+    poison(monkeypatch, {3})
+    assert call(tiny(tmp_path / "run", **{"checkpoint.every": 1, "checkpoint.keep": 8})) == 0
+    weights = [
+        (tmp_path / "run" / "checkpoints" / f"step-0000000{n}" / "model" / "model.safetensors")
+        for n in (2, 3, 4)
+    ]
+    two, three, four = (path.read_bytes() for path in weights)
+    assert two == three != four
+
+
+def test_too_many_of_them_in_a_row_stop_the_run(tmp_path, tiny, monkeypatch, capsys):
+    out = tmp_path / "run"
+    poison(monkeypatch, {3, 5, 6, 7})
+    assert call(tiny(out, **{"train.skips_in_a_row": 2})) == 2
+    error = capsys.readouterr().err
+    assert "the loss is nan at step 7" in error
+    assert "step-00000006" in error  # the last good checkpoint
+    assert "optimizer.learning_rate" in error
+
+
+def test_one_flipped_bit_sends_the_run_to_the_checkpoint_before(tmp_path, tiny, capsys):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert call(tiny(whole)) == 0
+    assert call(tiny(out)) == 0
+    damaged = out / "checkpoints" / "step-00000008" / "state" / "state.pt"
+    flip_a_bit(damaged)
+    capsys.readouterr()
+    assert call([*tiny(out), "--resume"]) == 0
+    said = capsys.readouterr().out
+    assert f"{damaged}: is damaged" in said
+    assert re.search("resumed .*step-00000006", said)
+    assert_equal_runs(whole, out)
+    assert (out / "checkpoints" / "damaged-step-00000008").exists()  # whoever wants to look at it
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_only_damaged_checkpoints_are_an_error(tmp_path, tiny, capsys):
+    out = tmp_path / "run"
+    assert call(tiny(out)) == 0
+    for checkpoint in (out / "checkpoints").glob("step-*"):
+        (checkpoint / "state" / "state.pt").write_bytes(b"half of it")
+    assert call([*tiny(out), "--resume"]) == 2
+    error = capsys.readouterr().err
+    assert "step-00000008/state/state.pt: is damaged" in error
+    assert "there is no undamaged checkpoint before it" in error
+
+
+def test_every_file_of_a_checkpoint_has_a_checksum(tmp_path, tiny):
+    assert call(tiny(tmp_path / "run", **{"train.num_steps": 2})) == 0
+    checkpoint = (tmp_path / "run" / "checkpoints" / "last").resolve()
+    assert damage_of(checkpoint) is None
+    for name in ("model/config.json", "model/model.safetensors", "model/README.md"):
+        flip_a_bit(checkpoint / name)
+        assert f"{checkpoint / name}: is damaged" in str(damage_of(checkpoint))
+        flip_a_bit(checkpoint / name)
+    (checkpoint / "state" / "state.pt").unlink()
+    assert damage_of(checkpoint) == f"{checkpoint}/state/state.pt: is missing"
+
+
+def test_two_runs_in_one_folder_are_told(tmp_path, tiny, capsys):
+    out = tmp_path / "run"
+    assert call(tiny(out)) == 0
+    before = (out / "metrics.jsonl").read_bytes()
+    with (out / ".lock").open("r") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert call([*tiny(out), "--resume"]) == 2
+    error = capsys.readouterr().err
+    assert f"is being written by another run (process {os.getpid()} on" in error
+    assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_died_before_it_stated_its_options_can_be_started_again(tmp_path, tiny):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".lock").write_text("process 1 on a machine that is gone\n")
+    RunFolder(out, {}, resume=False)  # not "is not empty"
+
+
+def test_an_output_where_nothing_can_be_written_is_told(tmp_path, tiny, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    assert call(tiny(tmp_path / "file" / "run")) == 2
+    assert "nothing can be written there" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_signal_to_any_process_stops_all_and_one_process_goes_on(tmp_path, tiny):
+    """The second process is told; later a single one takes over, with the same samples."""
+    out, changes = tmp_path / "run", {"train.num_steps": 400, "data.num_workers": 1}
+    changes |= {"checkpoint.every": 400, "validation.every": 400}
+    process = start(tiny(out, **changes), [*LAUNCHER, *TWO], {"ACCELERATE_USE_CPU": "true"})
+    while last_step(out) < 10:
+        assert process.poll() is None, process.communicate()[0]
+    os.kill(process_of_rank(process.pid, 1), signal.SIGUSR1)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "stopped by a signal" in output
+    saved = max((out / "checkpoints").glob("step-*"))
+    assert 10 <= int(saved.name[5:]) < 400
+    finish(start([*tiny(out, **changes), "--resume"]))
+    finish(start(tiny(tmp_path / "one", **changes)))
+    seen = [[e["sample_ids"] for e in events(run, "train")] for run in (out, tmp_path / "one")]
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 400
+
+
+def process_of_rank(launcher: int, rank: int) -> int:
+    """The process number of one rank below a launcher."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (place / "environ").read_bytes().split(b"\0")
+            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:  # another user's, or it has just ended
+            continue
+        if int(parent) == launcher and f"RANK={rank}".encode() in environment:
+            return int(place.name)
+    raise AssertionError(f"no process {rank} below {launcher}")
