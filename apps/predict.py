@@ -28,21 +28,19 @@ from tqdm import tqdm
 from slot_core import InputError
 from slot_core.protocols import MaskSource
 from slot_data import collate
-from slot_data.image_files import PICTURE_SUFFIXES, read_picture
-from slot_data.video_files import VIDEO_SUFFIXES
 from slot_decoders.models import Chunk, SlotAutoencoder, load_model
 from support.command_line import run
 from support.devices import usable_device
 from support.findings import Findings, check_free
-from support.futures import Foresight, Future, open_foresight
-from support.hints import Hint, read_hint
+from support.futures import Foresight, Future, check_future, open_foresight
+from support.hints import Hint, check_hint, read_hint
 from support.pictures import MAX_SLOTS, Picture, moments, pixels
-from support.videos import Video, chunks, find_videos, open_video, visible
+from support.places import batches, find
+from support.videos import Video, chunks, open_video
 
 NUM_SHOWN = 8  # pictures in the overview, or frames of videos
 # Masks are made at the pictures' own size: with 11 slots, 4 megapixels of them take 185 MB.
 MAX_BATCH_PIXELS = 2**22
-MAX_WAITING_PIXELS = 2**26  # 200 MB of pictures that wait for others of their size
 FRAME_RATE = 12.0  # of folders of frames, as of the MOVi videos
 SEED = 0  # of random first slots: the same command gives the same files
 
@@ -156,7 +154,7 @@ def predict_pictures(task: Task, paths: Mapping[str, Path]) -> None:
     shown = frozenset(sorted(paths)[:NUM_SHOWN])
     with tqdm(total=len(paths), unit="picture", disable=None) as progress:
         try:
-            for batch in batches(paths, task.batch_size):
+            for batch in batches(paths, task.batch_size, MAX_BATCH_PIXELS):
                 predict_batch(task, batch, shown)
                 progress.update(len(batch))
         finally:  # an unreadable picture takes nothing from those before it
@@ -226,18 +224,6 @@ def predict_video(task: Task, name: str, video: Video, shown: Set[int]) -> None:
         future.write(task.findings.folder / "future", name)
 
 
-def check_future(
-    future: int | None, dynamics: str | None, observed: int | None, *, of_videos: bool
-) -> None:
-    """Raise InputError unless the options about the future go together."""
-    if future is None and (dynamics is not None or observed is not None):
-        raise InputError("--dynamics and --observed are about --future; give all of them")
-    if future is not None and dynamics is None:
-        raise InputError("--future needs --dynamics, the model that predicts slots")
-    if future is not None and not of_videos:
-        raise InputError("--future is of videos; what was given are pictures")
-
-
 def as_video(pictures: Sequence[Picture]) -> Float[Tensor, "1 time 3 height width"]:
     """Pictures of one size as the frames of a video, in [0, 1]."""
     frames = torch.from_numpy(np.stack(pictures)).movedim(-1, 1)
@@ -247,93 +233,6 @@ def as_video(pictures: Sequence[Picture]) -> Float[Tensor, "1 time 3 height widt
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """Tensors in single precision, for everything that is no model."""
     return tuple(tensor.float().cpu().numpy() for tensor in tensors)
-
-
-def check_hint(hint: Hint | None, model: SlotAutoencoder, checkpoint: str, count: int) -> None:
-    """Raise InputError unless the hint is what the model asks for, of a single video or picture."""
-    wanted = model.conditioned_on
-    if wanted != (hint.kind if hint else None):
-        given = f"--{hint.kind}" if hint else "none"
-        expected = f"expects --{wanted} of the first frame's objects" if wanted else "expects none"
-        raise InputError(f"{checkpoint}: {expected}, but {given} was given")
-    if hint is None:
-        return
-    if count > 1:
-        raise InputError(f"--{hint.kind} {hint.path}: is of one first frame, but there are {count}")
-    if hint.num_objects > model.num_slots:
-        raise InputError(
-            f"{hint.path}: holds {hint.num_objects} {hint.kind}, but {checkpoint} has "
-            f"{model.num_slots} slots; expected at most one for each slot"
-        )
-
-
-def find(place: Path, *, frames: bool) -> tuple[dict[str, Path], dict[str, Path | list[Path]]]:
-    """Pictures and videos by name; one of the two is empty.
-
-    Raises:
-        InputError: if there is no such place, nothing in it, both kinds, or two of one name.
-    """
-    kinds = ", ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES))
-    if not place.exists():
-        raise InputError(f"{place}: there is no such picture, video or folder")
-    if place.is_file():
-        suffix = place.suffix.lower()
-        if suffix not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
-            raise InputError(
-                f"{place}: is no picture and no video; expected a file ending in {kinds}"
-            )
-        if frames:
-            raise InputError(f"{place}: is a file; --frames is for a folder of frames")
-        if suffix in PICTURE_SUFFIXES:
-            return {place.stem: place}, {}
-    videos = find_videos(place, frames=frames)
-    pictures = {} if frames or place.is_file() else find_pictures(place)
-    if not pictures and not videos:
-        raise InputError(
-            f"{place}: holds no picture and no video; expected files ending in {kinds}"
-        )
-    if pictures and videos:
-        raise InputError(
-            f"{place}: holds pictures ({next(iter(pictures))}) and videos ({next(iter(videos))}); "
-            "give them one after the other, or --frames if the pictures are a video's frames"
-        )
-    return pictures, videos
-
-
-def find_pictures(folder: Path) -> dict[str, Path]:
-    """Pictures by name: the path below the folder without its suffix, in the order of the paths.
-
-    Raises:
-        InputError: if two have one name.
-    """
-    found: dict[str, Path] = {}
-    for path in visible(folder, PICTURE_SUFFIXES):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
-            raise InputError(
-                f"{path}: would be written to the same files as {found[name].name}; rename one"
-            )
-        found[name] = path
-    return found
-
-
-def batches(paths: Mapping[str, Path], batch_size: int) -> Iterator[dict[str, Picture]]:
-    """Pictures of one size at a time, by name; each size waits until it fills a batch.
-
-    Raises:
-        DataError: if a picture cannot be read.
-    """
-    waiting: dict[tuple[int, int], dict[str, Picture]] = {}
-    for name, path in paths.items():
-        picture = read_picture(path)
-        size = (picture.shape[0], picture.shape[1])
-        waiting.setdefault(size, {})[name] = picture
-        limit = min(batch_size, MAX_BATCH_PIXELS // (size[0] * size[1]))
-        if len(waiting[size]) >= limit:
-            yield waiting.pop(size)
-        elif sum(held[0] * held[1] * len(waiting[held]) for held in waiting) > MAX_WAITING_PIXELS:
-            yield waiting.pop(next(iter(waiting)))
-    yield from waiting.values()
 
 
 def report_pictures(out: Path, count: int, model: SlotAutoencoder) -> None:

@@ -62,6 +62,18 @@ class Foresight:
             )
 
 
+def check_future(
+    future: int | None, dynamics: str | None, observed: int | None, *, of_videos: bool
+) -> None:
+    """Raise InputError unless the options about the future go together."""
+    if future is None and (dynamics is not None or observed is not None):
+        raise InputError("--dynamics and --observed are about --future; give all of them")
+    if future is not None and dynamics is None:
+        raise InputError("--future needs --dynamics, the model that predicts slots")
+    if future is not None and not of_videos:
+        raise InputError("--future is of videos; what was given are pictures")
+
+
 def open_foresight(
     checkpoint: str,
     found_by: str,

@@ -24,6 +24,7 @@ from torch import Tensor
 from slot_core import InputError
 from slot_data.boxes import masks_from_labels
 from slot_data.image_files import read_mask, size_of
+from slot_decoders.models import SlotAutoencoder
 
 Kind = Literal["boxes", "points", "masks"]
 COORDINATES = {"boxes": ("top", "left", "bottom", "right"), "points": ("y", "x")}
@@ -105,6 +106,24 @@ def read_hint(boxes: Path | None, points: Path | None, masks: Path | None) -> Hi
     if not hint.num_objects:
         raise InputError(f"{path}: tells of no object")
     return hint
+
+
+def check_hint(hint: Hint | None, model: SlotAutoencoder, checkpoint: str, count: int) -> None:
+    """Raise InputError unless the hint is what the model asks for, of a single video or picture."""
+    wanted = model.conditioned_on
+    if wanted != (hint.kind if hint else None):
+        given = f"--{hint.kind}" if hint else "none"
+        expected = f"expects --{wanted} of the first frame's objects" if wanted else "expects none"
+        raise InputError(f"{checkpoint}: {expected}, but {given} was given")
+    if hint is None:
+        return
+    if count > 1:
+        raise InputError(f"--{hint.kind} {hint.path}: is of one first frame, but there are {count}")
+    if hint.num_objects > model.num_slots:
+        raise InputError(
+            f"{hint.path}: holds {hint.num_objects} {hint.kind}, but {checkpoint} has "
+            f"{model.num_slots} slots; expected at most one for each slot"
+        )
 
 
 def _read_rows(kind: str, path: Path) -> np.ndarray:

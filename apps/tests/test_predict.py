@@ -29,6 +29,7 @@ from slot_core.protocols import MaskSource
 from slot_data import Shapes
 from slot_decoders.models import SlotAutoencoder
 from slot_eval.predictions import check_same_ids, open_labels
+from support import places
 from support.pictures import colour
 
 
@@ -166,9 +167,8 @@ def test_no_picture_waits_for_ever_or_twice(pictures: Path, monkeypatch: pytest.
     paths = {str(index): pictures / f"{index}.png" for index in range(len(sizes))}
     for (height, width), path in zip(sizes, paths.values(), strict=True):
         save(noise(height, width), path)
-    monkeypatch.setattr(predict, "MAX_BATCH_PIXELS", 128)
-    monkeypatch.setattr(predict, "MAX_WAITING_PIXELS", 96)
-    found = [sorted(batch) for batch in predict.batches(paths, batch_size=3)]
+    monkeypatch.setattr(places, "MAX_WAITING_PIXELS", 96)
+    found = [sorted(batch) for batch in places.batches(paths, batch_size=3, max_pixels=128)]
     # 0 and 2 fill a batch of 128 pixels; 1, 3 and 4 wait within the limit until 5 joins them,
     # and then the oldest goes; 6 is a batch of its own.
     assert found == [["0", "2"], ["1"], ["6"], ["3"], ["4"], ["5"]]
