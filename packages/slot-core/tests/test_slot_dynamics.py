@@ -118,6 +118,19 @@ def test_an_encoding_of_slots_tells_them_apart(slots: Tensor):
     assert changed.abs().max() > 1e-2
 
 
+def test_a_residual_is_a_change_of_the_newest_slots(slots: Tensor):
+    model = tiny(residual=True)
+    still = slots[:, -1:].expand(-1, 4, -1, -1)
+    torch.testing.assert_close(model(slots, 4), still, rtol=0, atol=0)  # nothing is learned yet
+    torch.nn.init.normal_(model.output.weight)
+    plain = tiny()
+    plain.load_state_dict(model.state_dict())
+    first = slots[:, -1] + plain(slots, 1)[:, 0]
+    seen = torch.cat([slots, first[:, None]], 1)
+    second = first + plain(seen, 1)[:, 0]
+    torch.testing.assert_close(model(slots, 2), torch.stack([first, second], 1), **CLOSE)
+
+
 def test_time_has_an_order(slots: Tensor):
     model = tiny()
     assert (model(slots, 1) - model(slots.flip(1), 1)).abs().max() > 1e-3

@@ -12,8 +12,9 @@ added, projected once; the last layer is computed for the newest frame's slots a
 reads the others; and interleaved rollouts share one batch.
 
 As in SlotFormer's code, which SlotDiffusion uses: prediction is a projection of the newest frame's
-tokens, without a residual; the sine encoding is of the age in frames, sines first and then
-cosines; dropout is 0.1.
+tokens; the sine encoding is of the age in frames, sines first and then cosines; dropout is 0.1.
+``residual`` is not in that code: the projection is added to the newest slots. Slots change little
+from one frame to the next, and without it the model has to learn first how to copy them.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class SlotFormer(nn.Module):
         time_encoding: of a frame's age: fixed waves, or learned from zero.
         slot_encoding: of a slot's number, if it is to have a meaning; None keeps slots a set.
         num_slots: needed for ``slot_encoding`` alone.
+        residual: predict how slots change; before it has learned anything, they stay.
 
     Raises:
         InputError: if ``num_heads`` does not divide ``model_dim``, waves do not fit its width, or
@@ -69,6 +71,7 @@ class SlotFormer(nn.Module):
         time_encoding: Encoding = "sine",
         slot_encoding: Encoding | None = None,
         num_slots: int | None = None,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         if model_dim % num_heads:
@@ -76,6 +79,7 @@ class SlotFormer(nn.Module):
         if slot_encoding is not None and num_slots is None:
             raise InputError("the encoding of slots needs num_slots, how many there are")
         self.burn_in = burn_in
+        self.residual = residual
         self.input = nn.Linear(slot_dim, model_dim)
         self.layers = nn.ModuleList(
             DynamicsLayer(
@@ -89,6 +93,9 @@ class SlotFormer(nn.Module):
             for _ in range(num_layers)
         )
         self.output = nn.Linear(model_dim, slot_dim)
+        if residual:
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
         self._encode("time_encoding", time_encoding, burn_in, model_dim)
         if slot_encoding is not None and num_slots is not None:
             self._encode("slot_encoding", slot_encoding, num_slots, model_dim)
@@ -136,18 +143,19 @@ class SlotFormer(nn.Module):
     def _roll_out(
         self, slots: Float[Tensor, "batch burn_in slots dim"], num_steps: int
     ) -> Float[Tensor, "batch {num_steps} slots dim"]:
-        window = self.input(slots)
-        predicted = [self.next_frame(window)]
-        while len(predicted) < num_steps:
-            newest = self.input(predicted[-1])[:, None]
-            window = torch.cat([window[:, 1:], newest], 1)
-            predicted.append(self.next_frame(window))
+        window, newest, predicted = self.input(slots), slots[:, -1], []
+        for step in range(num_steps):
+            if step:
+                window = torch.cat([window[:, 1:], self.input(newest)[:, None]], 1)
+            projected = self.next_frame(window)
+            newest = newest + projected if self.residual else projected
+            predicted.append(newest)
         return torch.stack(predicted, 1)
 
     def next_frame(
         self, window: Float[Tensor, "batch burn_in slots model_dim"]
     ) -> Float[Tensor, "batch slots dim"]:
-        """The slots of the frame after a window of slots that passed ``input``.
+        """The slots of the frame after a window of slots that passed ``input``, or their change.
 
         Of all that a rollout does this alone takes time, and always has the same shapes:
         ``model.next_frame = torch.compile(model.next_frame)`` serves rollouts of any length.

@@ -342,6 +342,7 @@ class SlotFormerConfig(StrictConfig):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     time_encoding: SlotFormerEncoding = "sine"
     slot_encoding: SlotFormerEncoding | None = None
+    residual: bool = False
 
     @model_validator(mode="after")
     def _has_whole_heads_and_waves(self) -> SlotFormerConfig:
