@@ -93,6 +93,31 @@ def test_gradients_with_and_without_are_the_same_numbers(
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
+def test_a_layer_is_pytorchs(*, norm_first: bool):
+    torch.manual_seed(0)
+    theirs = torch.nn.TransformerEncoderLayer(
+        8, 2, 12, 0.0, batch_first=True, norm_first=norm_first
+    )
+    ours = DynamicsLayer(8, 2, 12, dropout=0.0, norm_first=norm_first)
+    ours.load_state_dict(theirs.state_dict())
+    tokens = torch.randn(2, 7, 8)
+    found = [layer.train()(tokens) for layer in (ours, theirs)]
+    torch.testing.assert_close(*found, **CLOSE)
+    for output in found:
+        (output * torch.arange(7)[:, None]).sum().backward()
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs.get_parameter(name).grad, msg=name)
+
+
+def test_dropout_is_of_training_alone():
+    torch.manual_seed(0)
+    layer, tokens = DynamicsLayer(8, 2, 12, dropout=0.5, norm_first=True), torch.randn(1, 7, 8)
+    assert not torch.equal(layer(tokens), layer(tokens))
+    layer.eval()
+    assert torch.equal(layer(tokens), layer(tokens))
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
 def test_the_last_layer_skips_only_what_nobody_reads(slots: Tensor, *, norm_first: bool):
     model = tiny(norm_first=norm_first, num_layers=1)
     tokens = torch.randn(2, 15, 8)

@@ -19,6 +19,7 @@ from one frame to the next, and without it the model has to learn first how to c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -86,8 +87,7 @@ class SlotFormer(nn.Module):
                 model_dim,
                 num_heads,
                 4 * model_dim if hidden_dim is None else hidden_dim,
-                dropout,
-                batch_first=True,
+                dropout=dropout,
                 norm_first=norm_first,
             )
             for _ in range(num_layers)
@@ -172,8 +172,36 @@ class SlotFormer(nn.Module):
         return self.output(last.newest(tokens, num_slots))
 
 
-class DynamicsLayer(nn.TransformerEncoderLayer):
-    """A transformer layer that can also be asked for its last tokens alone."""
+class DynamicsLayer(nn.Module):
+    """A transformer layer that can also be asked for its last tokens alone.
+
+    It computes what ``nn.TransformerEncoderLayer`` does and has its names of weights. That one
+    copies queries, keys and values for every head on its way without gradients; here they are views
+    of one product, which the fused attention reads where they are.
+
+    Args:
+        dim: width of the tokens.
+        num_heads: of the attention.
+        hidden_dim: width of the MLP.
+        dropout: of the attention's weights, of what it gives, and in and behind the MLP.
+        norm_first: whether to normalise what goes in, or the sums.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, hidden_dim: int, *, dropout: float, norm_first: bool
+    ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        # Never called: it holds the weights, and says how they begin.
+        self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout=dropout, batch_first=True)
+        self.linear1 = nn.Linear(dim, hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, dim)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch _ dim"]:
+        """All tokens, looking at one another."""
+        return self.newest(tokens, tokens.shape[1])
 
     def newest(
         self, tokens: Float[Tensor, "batch tokens dim"], count: int
@@ -181,14 +209,33 @@ class DynamicsLayer(nn.TransformerEncoderLayer):
         """What ``forward`` gives for the last ``count`` tokens, which attend to all."""
         newest = tokens[:, -count:]
         if self.norm_first:
-            seen = self.norm1(tokens)
-            newest = newest + self._look(seen[:, -count:], seen)
-            return newest + self._ff_block(self.norm2(newest))
-        newest = self.norm1(newest + self._look(newest, tokens))
-        return self.norm2(newest + self._ff_block(newest))
+            newest = newest + self._look(self.norm1(tokens), count)
+            return newest + self._think(self.norm2(newest))
+        newest = self.norm1(newest + self._look(tokens, count))
+        return self.norm2(newest + self._think(newest))
 
-    def _look(self, newest: Tensor, tokens: Tensor) -> Tensor:
-        return self.dropout1(self.self_attn(newest, tokens, tokens, need_weights=False)[0])
+    def _look(self, tokens: Tensor, count: int) -> Tensor:
+        weights = self.self_attn
+        parts = self._projected(tokens, count)
+        queries, keys, values = (
+            part.unflatten(-1, (weights.num_heads, -1)).transpose(1, 2) for part in parts
+        )
+        seen = F.scaled_dot_product_attention(
+            queries, keys, values, dropout_p=weights.dropout if self.training else 0.0
+        )
+        return self.dropout(weights.out_proj(seen.transpose(1, 2).flatten(2)))
+
+    def _projected(self, tokens: Tensor, count: int) -> Sequence[Tensor]:
+        """Queries of the last ``count`` tokens; keys and values of all."""
+        weight, bias = self.self_attn.in_proj_weight, self.self_attn.in_proj_bias
+        if count == tokens.shape[1]:
+            return F.linear(tokens, weight, bias).chunk(3, -1)
+        dim = tokens.shape[-1]
+        queries = F.linear(tokens[:, -count:], weight[:dim], bias[:dim])
+        return queries, *F.linear(tokens, weight[dim:], bias[dim:]).chunk(2, -1)
+
+    def _think(self, tokens: Tensor) -> Tensor:
+        return self.dropout(self.linear2(self.dropout(self.linear1(tokens).relu_())))
 
 
 def sine_encoding(length: int, dim: int) -> Float[Tensor, "{length} {dim}"]:
