@@ -26,6 +26,7 @@ from slot_data import collate
 from slot_data.slots import Slots
 from slot_decoders.models import SlotDynamicsModel, load_model
 from slot_eval import Results
+from slot_eval.perceptual import lpips_of
 from slot_eval.protocols import PREDICTION
 from slot_eval.protocols.prediction import by_future_frame
 from support.checkpoints import replace_text
@@ -47,6 +48,12 @@ def main(
     pixels: Annotated[
         bool, typer.Option("--pixels/--no-pixels", help="score decoded frames, too")
     ] = True,
+    lpips: Annotated[
+        str | None, typer.Option(help="also LPIPS of decoded frames: alex, vgg or squeeze")
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(help="that network's weights, as torchvision publishes them")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="videos at once")] = 16,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
 ) -> None:
@@ -59,6 +66,10 @@ def main(
     burn_in, stride = model.config.dynamics.burn_in, model.config.stride
     if model.decoder is None:
         pixels = False
+    if lpips is not None and not pixels:
+        raise InputError(
+            "--lpips is of decoded frames: expected a model with a decoder, and pixels"
+        )
     dataset = Slots(split, slots, burn_in + frames, stride, pixels=pixels)
     check_slots(model.config, dataset)
     predictors: dict[str, Predictor] = {
@@ -66,6 +77,9 @@ def main(
         "still": still,
         "linear": linear,
     }
+    distance = None
+    if lpips is not None:
+        distance = lpips_of(lpips, None if lpips_weights is None else str(lpips_weights))
     results = {name: Results(PREDICTION) for name in predictors}
     for start in tqdm(range(0, len(dataset), batch_size), unit="batch", disable=None):
         numbers = range(start, min(start + batch_size, len(dataset)))
@@ -73,7 +87,7 @@ def main(
         past, _ = divided(model, batch["slots"])
         predictions = {name: predict(past, frames) for name, predict in predictors.items()}
         for name, predicted in predictions.items():
-            score_prediction(results[name], model, batch, predicted.to(device))
+            score_prediction(results[name], model, batch, predicted.to(device), distance)
         if start == 0:
             out.mkdir(parents=True, exist_ok=True)
             show(model, batch, predictions, out)

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 out=${1:-runs/tiny-pipeline}
 seeds=${SEEDS:-0 1 2}                # of SlotFormer and of the readout
-savi_steps=${SAVI_STEPS:-1500} former_steps=${FORMER_STEPS:-1500} readout_steps=${READOUT_STEPS:-1500}
+savi_steps=${SAVI_STEPS:-1500} former_steps=${FORMER_STEPS:-2000} readout_steps=${READOUT_STEPS:-1500}
 videos=${VIDEOS:-900} questions=${QUESTIONS:-1500} held_out=${HELD_OUT:-128}
 
 python() { uv run python "$@"; }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def score_prediction(
     model: SlotDynamicsModel,
     batch: Mapping[str, Any],
     predicted: Float[Tensor, "batch future slots dim"],
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> None:
     """Score the future slots of a batch, and what they look like where it has pixels.
 
@@ -54,11 +55,13 @@ def score_prediction(
         model: that decodes the slots.
         batch: of ``burn_in`` and more frames; the last ones are those predicted.
         predicted: slots of its last frames.
+        lpips: compares pictures as well, see ``slot_eval.perceptual.lpips_of``; None for not.
     """
     future = predicted.shape[1]
     more: dict[str, Any] = {}
     if model.decoder is not None and "video" in batch:
         painted, masks = model.decode(predicted)
+        more["lpips"] = lpips
         more["videos"] = painted.float().cpu(), at_size(model, batch["video"][:, -future:])
         if masks is not None and "labels" in batch:
             true = batch["labels"][:, -future:]

@@ -1,10 +1,13 @@
 """Predicted videos frame by frame, and answers, by hand."""
 
 import math
+from pathlib import Path
 
+import pytest
 import torch
 
 from slot_eval import Results, fg_ari, miou, mse, psnr, ssim
+from slot_eval.perceptual import lpips_of
 from slot_eval.protocols import ANSWERS, PREDICTION
 from slot_eval.protocols.prediction import by_future_frame
 
@@ -53,6 +56,24 @@ def test_pixels_and_labels_are_those_of_single_frames():
     assert by_future_frame(results.rows)[2]["fg_ari"] == float(
         fg_ari(labels[0][1:, 1], labels[1][1:, 1])[0]
     )
+
+
+def test_lpips_is_of_every_frame_where_it_is_asked_for(tmp_path: Path):
+    pytest.importorskip("lpips")
+    library = pytest.importorskip("torchvision.models")
+    slots, videos = torch.zeros(2, 3, 4, 5), torch.rand(2, 2, 3, 3, 32, 32).unbind(0)
+    weights = tmp_path / "alexnet.pth"  # random ones; nothing is fetched
+    torch.save(library.alexnet(weights=None).state_dict(), weights)
+    distance = lpips_of("alex", str(weights))
+    results = Results(PREDICTION)
+    results.update(["a", "b"], slots, slots, videos=videos, lpips=distance)
+    row = {row["id"]: row for row in results.rows}["b+003"]
+    frame = distance(*(video[1:, 2] for video in videos))
+    assert row["lpips"] == pytest.approx(float(frame[0]), rel=1e-5)
+    assert row["lpips"] > 0
+    plain = Results(PREDICTION)
+    plain.update(["a", "b"], slots, slots, videos=videos)
+    assert all("lpips" not in row for row in plain.rows)
 
 
 def test_answers():

@@ -5,7 +5,7 @@ The mean over rows is that over samples and their frames. Frames are told apart 
 their sample's id, where the first frame after the last one seen is 1.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from slot_eval.streaming.metric import mean_of_defined
 Slots = Float[Tensor, "batch time slots dim"]
 Video = Float[Tensor, "batch time channels height width"]
 Labels = Integer[Tensor, "batch time height width"]
+Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class PredictionProtocol:
 
     @property
     def optional_metrics(self) -> tuple[str, ...]:
-        """What is scored where the slots are decoded, and where there are true labels."""
-        return (*METRICS, "fg_ari", "miou")
+        """What is scored where the slots are decoded, asked for, and where there are labels."""
+        return (*METRICS, "lpips", "fg_ari", "miou")
 
     def row_ids(self, ids: Sequence[str], num_frames: int) -> list[str]:
         """One row for each future frame."""
@@ -57,17 +58,21 @@ class PredictionProtocol:
         *,
         videos: tuple[Video, Video] | None = None,
         labels: tuple[Labels, Labels] | None = None,
+        lpips: Distance | None = None,
     ) -> dict[str, Float64[Tensor, " rows"]]:
         """Metric name -> one value for each frame of each sample.
 
         ``predicted`` and ``true`` are slots; ``slot_error`` is the mean of their squared
         differences. ``videos`` and ``labels`` are each predicted and true, in [0, 1] and hard.
+        ``lpips`` also compares the videos, with the network that ``perceptual.lpips_of`` gave.
         """
         errors = (predicted.double() - true.double()).square().mean((2, 3))
         scores = {"slot_error": errors.flatten()}
         if videos is not None:
             seen, real = (video.flatten(0, 1) for video in videos)
             scores |= {name: metric(seen, real) for name, metric in METRICS.items()}
+            if lpips is not None:
+                scores["lpips"] = lpips(seen, real)
         if labels is not None:
             found, real = (each.flatten(0, 1) for each in labels)
             scores["fg_ari"] = fg_ari(found, real, empty=self.empty_ari)
