@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 
 out=${1:-runs/tiny-pipeline}
 seeds=${SEEDS:-0 1 2}                # of SlotFormer and of the readout
-savi_steps=${SAVI_STEPS:-1500} former_steps=${FORMER_STEPS:-2000} readout_steps=${READOUT_STEPS:-1500}
+savi_steps=${SAVI_STEPS:-1500} former_steps=${FORMER_STEPS:-1500} readout_steps=${READOUT_STEPS:-500}
+threads=${THREADS:-0}                # of each training; 0 for all cores
 videos=${VIDEOS:-900} questions=${QUESTIONS:-1500} held_out=${HELD_OUT:-128}
 
 python() { uv run python "$@"; }
@@ -23,7 +24,7 @@ python apps/train.py savi/shapes --out "$out/savi" --resume \
     --set model.num_slots=4 --set data.min_objects=2 --set data.max_objects=3 \
     --set model.encoder.inertia=0 --set model.encoder.predictor.identity_start=false \
     --set data.num_frames=3 --set 'data.evaluation={num_frames: 16}' --set 'data.splits={test: null}' \
-    --set train.num_steps="$savi_steps" --set train.batch_size=8 --set optimizer.learning_rate=1e-3 \
+    --set train.num_steps="$savi_steps" --set train.num_threads="$threads" --set train.batch_size=8 --set optimizer.learning_rate=1e-3 \
     --set validation.every=500 --set validation.num_samples=32
 
 # ---------------------------------------------------------------- slots on disk
@@ -41,7 +42,8 @@ for seed in $seeds; do
     # ------------------------------------------------------------ what comes next
     python apps/train.py slot_former/shapes --out "$out/slot_former-$seed" --resume \
         --set data.root="$out/slots" --set start.decoder="$out/savi" \
-        --set train.num_steps="$former_steps" --set train.seed="$seed"
+        --set train.num_steps="$former_steps" --set train.num_threads="$threads" \
+        --set train.seed="$seed"
     [ -e "$out/rollouts-$seed" ] || python apps/score_rollouts.py "$out/slot_former-$seed" \
         "$out/slots" --frames 10 --out "$out/rollouts-$seed"
 
@@ -50,7 +52,7 @@ for seed in $seeds; do
         --split train --split validation --split test --out "$out/rolled-$seed"
     python apps/train.py relation_readout/shapes --out "$out/readout-$seed" --resume \
         --set data.root="$out/rolled-$seed" --set train.num_steps="$readout_steps" \
-        --set train.seed="$seed"
+        --set train.num_threads="$threads" --set train.seed="$seed"
     for split in validation test; do
         python apps/answer_questions.py "$out/readout-$seed" "$out/rolled-$seed" --split $split \
             --out "$out/answers"

@@ -176,6 +176,8 @@ def test_rollouts_are_scored_frame_by_frame(place: Path, tmp_path: Path):
     assert (tmp_path / "scores" / "prediction.png").exists()
     assert (tmp_path / "scores" / "prediction.gif").exists()
     assert call(score_rollouts.main, *words[:2], "--out", tmp_path / "few", "--frames", 6) == 2
+    none = [*words[:2], "--out", tmp_path / "none", "--no-pixels", "--lpips", "alex"]
+    assert call(score_rollouts.main, *none) == 2
 
 
 def test_what_cannot_be_used_is_told(
