@@ -24,7 +24,8 @@ python apps/train.py savi/shapes --out "$out/savi" --resume \
     --set model.num_slots=4 --set data.min_objects=2 --set data.max_objects=3 \
     --set model.encoder.inertia=0 --set model.encoder.predictor.identity_start=false \
     --set data.num_frames=3 --set 'data.evaluation={num_frames: 16}' --set 'data.splits={test: null}' \
-    --set train.num_steps="$savi_steps" --set train.num_threads="$threads" --set train.batch_size=8 --set optimizer.learning_rate=1e-3 \
+    --set train.num_steps="$savi_steps" --set train.num_threads="$threads" \
+    --set train.batch_size=8 --set optimizer.learning_rate=1e-3 \
     --set validation.every=500 --set validation.num_samples=32
 
 # ---------------------------------------------------------------- slots on disk
