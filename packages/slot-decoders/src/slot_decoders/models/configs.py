@@ -198,6 +198,7 @@ class DVAEConfig(StrictConfig):
     end_temperature: PositiveFloat = 0.1
     anneal_fraction: float = Field(default=0.15, ge=0, le=1)
     hard: bool = False
+    logit_gain: PositiveFloat = 1.0
 
 
 class VQVAEConfig(StrictConfig):

@@ -35,6 +35,9 @@ class DVAE(nn.Module):
         end_temperature: at the end of the annealing and from then on.
         anneal_fraction: the share of the training in which the temperature falls, as a cosine.
         hard: train on one-hot draws, with the gradients of the soft ones.
+        logit_gain: how many times as large as Xavier's the weights of the logits begin. Above 1
+            different patches draw different tokens from the first step on, against the noise;
+            a short training then uses more of the vocabulary.
     """
 
     stride = 4  # pixels of a patch's side
@@ -49,6 +52,7 @@ class DVAE(nn.Module):
         end_temperature: float = 0.1,
         anneal_fraction: float = 0.15,
         hard: bool = False,
+        logit_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.vocab_size = vocab_size
@@ -60,7 +64,7 @@ class DVAE(nn.Module):
         self.encoder = nn.Sequential(
             ConvBlock(in_channels, width, self.stride, stride=self.stride),
             *(ConvBlock(width, width, 1) for _ in range(6)),
-            _output(width, vocab_size),
+            _output(width, vocab_size, logit_gain),
         )
         self.decoder = nn.Sequential(
             ConvBlock(vocab_size, width, 1),
@@ -195,9 +199,9 @@ def _doubling(width: int) -> list[nn.Module]:
     ]
 
 
-def _output(in_channels: int, out_channels: int) -> nn.Conv2d:
+def _output(in_channels: int, out_channels: int, gain: float = 1.0) -> nn.Conv2d:
     layer = nn.Conv2d(in_channels, out_channels, 1)
-    nn.init.xavier_uniform_(layer.weight)
+    nn.init.xavier_uniform_(layer.weight, gain)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
