@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from slot_data import catalog, cli_prepare, hub_folders, verification
+from slot_data.card import Card
 from slot_data.contact_sheet import contact_sheet
 from slot_data.encodings import Encoding, Masks, Pictures
 from slot_data.manifest import read_manifest
@@ -204,7 +205,7 @@ def _verify_files(name: str) -> None:
     print(f"{count:,} files fit their checksums")
 
 
-def _readable(card: catalog.Card) -> str:
+def _readable(card: Card) -> str:
     splits = ", ".join(
         split if size is None else f"{split} {size:,}" for split, size in card.splits.items()
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from slot_data.manifest import Manifest, Split, hub_split
 
 if TYPE_CHECKING:
-    from slot_data.catalog import Card
+    from slot_data.card import Card
 
 LISTED = 100  # of what was left out
 

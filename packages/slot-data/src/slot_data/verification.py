@@ -8,7 +8,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from slot_data.catalog import Card, load_dataset_by_name
+from slot_data.card import Card
+from slot_data.catalog import load_dataset_by_name
 from slot_data.dataset_card import objects_in_words
 from slot_data.framing import FramingOptions
 from slot_data.manifest import Manifest, file_hash
