@@ -33,7 +33,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from slot_core import ConfigError, ModelCard
+from slot_core import ConfigError, ModelCard, sample_generators
 from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_name
 from slot_data.augmentations import augmentations_by_name
 from slot_data.collate import Batch
@@ -205,7 +205,9 @@ def main(
             with accelerator.accumulate(trained):
                 inputs = inputs_of(model, parts[-1], accelerator.device)
                 known = cache.of(next(keys), inputs[0]) if cache else {}
-                losses = trained(*inputs, progress=step / options.train.num_steps, **known)
+                own = sample_generators(options.train.seed, step, parts[-1]["id"], inputs[0].device)
+                share_done = step / options.train.num_steps
+                losses = trained(*inputs, generator=own, progress=share_done, **known)
                 accelerator.backward(losses.total)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation
@@ -340,7 +342,7 @@ def _share_threads(num_threads: int, accelerator: Accelerator) -> None:
 
 
 def _seed_step(seed: int, step: int, rank: int) -> None:
-    """Make whatever the model draws in this step a function of the seed and the step."""
+    """Make what no sample has to itself, which is dropout, a function of seed, step and rank."""
     torch.manual_seed(((seed * 1_000_003 + step) * 65_537 + rank) % 2**63)
 
 

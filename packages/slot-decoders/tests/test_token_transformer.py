@@ -192,7 +192,7 @@ def test_the_second_loss_is_the_error_of_softly_drawn_frames(slots: Tensor, targ
     frames = target.flatten(0, 1)
     tokens = made.tokenizer.encode(frames)
     sure = 1e3 * F.one_hot(tokens.flatten(1), 11).float()
-    loss = made._painting_loss(sure, torch.zeros(4, dtype=torch.long), frames)
+    loss = made._painting_loss(sure, torch.zeros(4, dtype=torch.long), frames, None)
     torch.testing.assert_close(loss, F.mse_loss(made.tokenizer.decode(tokens), frames))
 
 

@@ -7,6 +7,7 @@ from slot_core.errors import CheckpointError, ConfigError, InputError
 from slot_core.fingerprint import fingerprint
 from slot_core.hub import HubModel
 from slot_core.model_card import ModelCard
+from slot_core.noise import Generators, sample_generators
 from slot_core.outputs import DecoderOutput, EncoderState, LossOutput, SlotOutput
 from slot_core.position_embedding import PositionEmbedding
 from slot_core.relation_readout import RelationReadout
@@ -29,6 +30,7 @@ __all__ = [
     "DecoderOutput",
     "EncoderState",
     "GaussianSlots",
+    "Generators",
     "HubModel",
     "InputError",
     "LearnedSlots",
@@ -47,4 +49,5 @@ __all__ = [
     "TransformerPredictor",
     "fingerprint",
     "prediction_losses",
+    "sample_generators",
 ]

@@ -26,6 +26,7 @@ from slot_core.conditioned_slots import (
     describe_points,
 )
 from slot_core.errors import InputError
+from slot_core.noise import Generators
 from slot_core.slot_initializers import Conditioning, refuse_conditioning
 
 MIDDLE = 0.5  # of a box's height and width; its corners are seldom the object's
@@ -51,7 +52,7 @@ class ClusteredSlots(nn.Module):
     def forward(
         self,
         features: Float[Tensor, "batch positions dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         conditioning: Conditioning | None = None,
         feature_size: tuple[int, int] | None = None,
     ) -> Float[Tensor, "batch slots dim"]:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from slot_core.errors import InputError
+from slot_core.noise import Generators
 from slot_core.slot_initializers import Conditioning
 
 ConditioningKind = Literal["boxes", "points", "masks"]
@@ -73,7 +74,7 @@ class ConditionedSlots(nn.Module):
     def forward(
         self,
         features: Float[Tensor, "batch positions feature_dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         conditioning: Conditioning | None = None,
         feature_size: tuple[int, int] | None = None,
     ) -> Float[Tensor, "batch slots dim"]:

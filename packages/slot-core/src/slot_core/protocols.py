@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from slot_core.noise import Generators
 from slot_core.outputs import DecoderOutput, LossOutput
 
 MaskSource = Literal["encoder", "decoder"]
@@ -22,9 +23,12 @@ class Decoder(Protocol):
         self,
         slots: Float[Tensor, "batch time slots dim"],
         target: Float[Tensor, "batch time channels height width"],
+        *,
+        generator: Generators | None = None,
     ) -> LossOutput:
         """The training loss of decoding ``slots`` towards ``target``, a normalised video.
 
+        ``generator`` draws whatever is random; one for each sample makes it the sample's own.
         One with a ``tokenizer`` also takes ``codes``, what that makes of the target's frames
         [batch time ...], where they are known already.
         """
@@ -46,7 +50,7 @@ class Tokenizer(Protocol):
         self,
         frames: Float[Tensor, "batch channels height width"],
         progress: float = 1.0,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> LossOutput:
         """The training loss on normalised frames.
 

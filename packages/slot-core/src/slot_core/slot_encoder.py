@@ -13,10 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core.errors import InputError
+from slot_core.noise import Generators, standard_normal
 from slot_core.outputs import EncoderState, SlotOutput
 from slot_core.position_embedding import PositionEmbedding
 from slot_core.slot_attention import SlotAttention
-from slot_core.slot_initializers import Conditioning, standard_normal_like
+from slot_core.slot_initializers import Conditioning
 
 Maps = Float[Tensor, "batch time channels map_height map_width"]
 
@@ -79,7 +80,7 @@ class SlotEncoder(nn.Module):
         self,
         video: Float[Tensor, "batch time 3 height width"],
         state: EncoderState | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         conditioning: Conditioning | None = None,
         maps: Maps | None = None,
     ) -> SlotOutput:
@@ -115,7 +116,7 @@ class SlotEncoder(nn.Module):
         self,
         frame: Float[Tensor, "batch 3 height width"],
         state: EncoderState | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         conditioning: Conditioning | None = None,
     ) -> tuple[Float[Tensor, "batch slots dim"], EncoderState]:
         """Slots of the next frame of a stream; equal to what ``forward`` gives for it.
@@ -146,7 +147,7 @@ class SlotEncoder(nn.Module):
         features: Float[Tensor, "batch positions dim"],
         feature_size: tuple[int, int],
         state: EncoderState | None,
-        generator: torch.Generator | None,
+        generator: Generators | None,
         conditioning: Conditioning | None,
     ) -> tuple[Tensor, Tensor, EncoderState]:
         """Slots, attention and state of one frame."""
@@ -174,12 +175,12 @@ class SlotEncoder(nn.Module):
         self,
         features: Float[Tensor, "batch positions dim"],
         feature_size: tuple[int, int],
-        generator: torch.Generator | None,
+        generator: Generators | None,
         conditioning: Conditioning | None,
     ) -> Float[Tensor, "batch slots slot_dim"]:
         slots = self.initializer(
             features, generator=generator, conditioning=conditioning, feature_size=feature_size
         )
         if self.training and self.slot_noise:
-            slots = slots + self.slot_noise * standard_normal_like(slots, generator)
+            slots = slots + self.slot_noise * standard_normal(slots, generator)
         return slots

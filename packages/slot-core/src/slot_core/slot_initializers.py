@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from slot_core.errors import InputError
+from slot_core.noise import Generators, standard_normal
 
 # What a conditioned encoder is told of a video's first frame; see conditioned_slots.py.
 Conditioning = Shaped[Tensor, "..."]
@@ -37,7 +38,7 @@ class LearnedSlots(nn.Module):
     def forward(
         self,
         features: Float[Tensor, "batch positions feature_dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         conditioning: Conditioning | None = None,
         feature_size: tuple[int, int] | None = None,
     ) -> Float[Tensor, "batch slots dim"]:
@@ -71,7 +72,7 @@ class GaussianSlots(nn.Module):
     def forward(
         self,
         features: Float[Tensor, "batch positions feature_dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         conditioning: Conditioning | None = None,
         feature_size: tuple[int, int] | None = None,
     ) -> Float[Tensor, "batch slots dim"]:
@@ -82,20 +83,7 @@ class GaussianSlots(nn.Module):
         """
         refuse_conditioning(conditioning)
         mean = self.mean.expand(features.shape[0], self.num_slots, -1)
-        return mean + self.log_std.exp() * standard_normal_like(mean, generator)
-
-
-def standard_normal_like(
-    slots: Float[Tensor, "batch slots dim"], generator: torch.Generator | None
-) -> Float[Tensor, "batch slots dim"]:
-    """Noise drawn on the generator's own device (that of the slots where there is none)."""
-    noise = torch.randn(
-        slots.shape,
-        generator=generator,
-        device=generator.device if generator else slots.device,
-        dtype=slots.dtype,
-    )
-    return noise.to(slots.device)
+        return mean + self.log_std.exp() * standard_normal(mean, generator)
 
 
 def refuse_conditioning(conditioning: Conditioning | None) -> None:

@@ -10,22 +10,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from slot_core.noise import Generators, exponential
+
 
 def gumbel_noise(
-    logits: Float[Tensor, ...], generator: torch.Generator | None = None
-) -> Float[Tensor, ...]:
+    logits: Float[Tensor, "batch ..."], generator: Generators | None = None
+) -> Float[Tensor, "batch ..."]:
     """Noise in the shape of ``logits``, drawn on the generator's own device."""
-    exponential = torch.empty_like(
-        logits,
-        device=generator.device if generator else logits.device,
-        memory_format=torch.contiguous_format,
-    ).exponential_(generator=generator)
-    return gumbel_of(exponential.to(logits.device))
+    return gumbel_of(exponential(logits, generator))
 
 
-def gumbel_of(exponential: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def gumbel_of(draws: Float[Tensor, ...]) -> Float[Tensor, ...]:
     """Exponentially distributed noise as Gumbel noise; a draw of 0 stays finite."""
-    return -(exponential + torch.finfo(exponential.dtype).tiny).log()
+    return -(draws + torch.finfo(draws.dtype).tiny).log()
 
 
 def gumbel_softmax(

@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from slot_core import ConfigError, DecoderOutput, LossOutput
+from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
+from slot_core.noise import integers, standard_normal
 from slot_core.protocols import MaskSource
 from slot_decoders.denoiser_unet import DenoiserUNet
 from slot_decoders.sampling import Correction, NoiseSchedule, Target, denoise, make_scheduler
@@ -102,7 +103,12 @@ class DiffusionDecoder(nn.Module):
         return self
 
     def forward(
-        self, slots: Slots, target: Video, codes: Float[Tensor, "batch time _ _ _"] | None = None
+        self,
+        slots: Slots,
+        target: Video,
+        codes: Float[Tensor, "batch time _ _ _"] | None = None,
+        *,
+        generator: Generators | None = None,
     ) -> LossOutput:
         """The squared error of the prediction, at one random strength of noise for each frame.
 
@@ -110,11 +116,13 @@ class DiffusionDecoder(nn.Module):
             slots: of a batch of videos.
             target: these videos, normalised.
             codes: what the tokenizer makes of them, where that is known already.
+            generator: draws the noise and its strength.
         """
         known = None if codes is None else codes.flatten(0, 1)
         latents = self.encode(target.flatten(0, 1), known)
-        times = torch.randint(self.schedule.num_steps, (len(latents),), device=latents.device)
-        return self.loss(slots, latents, times, torch.randn_like(latents))
+        places = torch.empty(len(latents), dtype=torch.long, device=latents.device)
+        times = integers(self.schedule.num_steps, places, generator)
+        return self.loss(slots, latents, times, standard_normal(latents, generator))
 
     def loss(
         self, slots: Slots, latents: Latents, times: Int[Tensor, " frames"], noise: Latents

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slot_core import ConfigError, DecoderOutput, LossOutput, PositionEmbedding
+from slot_core import ConfigError, DecoderOutput, Generators, LossOutput, PositionEmbedding
 from slot_core.protocols import MaskSource
 
 
@@ -87,8 +87,13 @@ class SpatialBroadcastDecoder(nn.Module):
         self,
         slots: Float[Tensor, "batch time slots dim"],
         target: Float[Tensor, "batch time channels height width"],
+        *,
+        generator: Generators | None = None,
     ) -> LossOutput:
-        """The mean squared error between the decoded slots and ``target``, and what was decoded."""
+        """The mean squared error between the decoded slots and ``target``, and what was decoded.
+
+        Nothing is random, ``generator`` is unused.
+        """
         decoded = self.decode(slots)
         precision = torch.promote_types(target.dtype, torch.float32)
         loss = F.mse_loss(decoded.reconstruction.to(precision), target.to(precision))

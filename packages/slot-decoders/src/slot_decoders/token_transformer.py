@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from slot_core import ConfigError, DecoderOutput, InputError, LossOutput
+from slot_core import ConfigError, DecoderOutput, Generators, InputError, LossOutput
+from slot_core.noise import integers
 from slot_core.protocols import MaskSource
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.token_blocks import LayerCache, TokenBlock, linear
@@ -134,21 +135,24 @@ class TransformerDecoder(nn.Module):
         slots: Float[Tensor, "batch time slots dim"],
         target: Float[Tensor, "batch time channels height width"],
         codes: Int[Tensor, "batch time _ _"] | None = None,
+        *,
+        generator: Generators | None = None,
     ) -> LossOutput:
         """The cross-entropy of the tokens of ``target``, a normalised video, from all before.
 
-        ``codes`` are the tokens, where they are known already.
+        ``codes`` are the tokens, where they are known already; ``generator`` draws the orders of
+        painting and, with a ``reconstruction_weight``, the tokens that are painted.
         """
         frames = target.flatten(0, 1)
         known = self.tokenizer.encode(frames) if codes is None else codes.flatten(0, 1)
         tokens = known.flatten(1)
-        order = self._draw_orders(len(tokens))
+        order = self._draw_orders(len(tokens), generator)
         logits = self.logits(slots.flatten(0, 1), tokens, order)
         wanted = tokens.gather(1, self.order_table[order])
         loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         total, parts = loss, {"cross_entropy": loss}
         if self.reconstruction_weight:
-            parts["reconstruction"] = self._painting_loss(logits, order, frames)
+            parts["reconstruction"] = self._painting_loss(logits, order, frames, generator)
             total = loss + self.reconstruction_weight * parts["reconstruction"]
         return LossOutput(total=total, parts=parts)
 
@@ -259,22 +263,22 @@ class TransformerDecoder(nn.Module):
             patch = block.step(patch, layer, position, mask)
         return _precise(self.head(self.norm(patch[:, 0])))
 
-    def _draw_orders(self, count: int) -> Int[Tensor, " batch"]:
-        device, number = self.order_table.device, len(self.order_table)
-        if self.training and number > 1:
-            return torch.randint(number, (count,), device=device)
-        return torch.zeros(count, dtype=torch.long, device=device)
+    def _draw_orders(self, count: int, generator: Generators | None) -> Int[Tensor, " batch"]:
+        number = len(self.order_table)
+        first = torch.zeros(count, dtype=torch.long, device=self.order_table.device)
+        return integers(number, first, generator) if self.training and number > 1 else first
 
     def _painting_loss(
         self,
         logits: Float[Tensor, "batch positions vocab"],
         order: Int[Tensor, " batch"],
         frames: Float[Tensor, "batch channels height width"],
+        generator: Generators | None,
     ) -> Float[Tensor, ""]:
         """The squared error of the frames that a soft draw from the logits gives."""
         back = self.order_table[order].argsort(dim=1)[:, :, None].expand_as(logits)
         in_rows = logits.gather(1, back).transpose(1, 2).unflatten(2, self.grid_size).contiguous()
-        drawn = gumbel_softmax(in_rows, gumbel_noise(in_rows), MIXTURE_TEMPERATURE)
+        drawn = gumbel_softmax(in_rows, gumbel_noise(in_rows, generator), MIXTURE_TEMPERATURE)
         painted = self.tokenizer.decode_mixture(drawn)
         return F.mse_loss(painted.to(logits.dtype), frames.to(logits.dtype))
 

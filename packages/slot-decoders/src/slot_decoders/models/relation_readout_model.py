@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from slot_core import HubModel, LossOutput, RelationReadout, StrictConfig
+from slot_core import Generators, HubModel, LossOutput, RelationReadout, StrictConfig
 from slot_decoders.models.configs import RelationReadoutConfig
 from slot_decoders.models.slot_autoencoder import without_gradients
 
@@ -51,7 +50,7 @@ class RelationReadoutModel(HubModel):
         slots: Slots,
         outcome: Bool[Tensor, " batch"],
         *,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         progress: float = 1.0,
     ) -> LossOutput:
         """The training step: the cross-entropy of the answers.

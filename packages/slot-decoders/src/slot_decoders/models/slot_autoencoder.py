@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from slot_core import (
     DecoderOutput,
     EncoderState,
+    Generators,
     HubModel,
     InputError,
     LossOutput,
@@ -138,7 +139,7 @@ class SlotAutoencoder(HubModel):
         video: Video,
         conditioning: Conditioning | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         progress: float = 1.0,
         known: Mapping[str, Tensor] | None = None,
     ) -> LossOutput:
@@ -147,7 +148,8 @@ class SlotAutoencoder(HubModel):
         Args:
             video: float in [0, 1].
             conditioning: of a conditioned model, on the first frame.
-            generator: draws what is random in the first slots.
+            generator: draws what is random, in the first slots and in the decoder's loss; one for
+                each sample makes its noise independent of the rest of the batch.
             progress: the share of the training that is done, 0 to 1. Nothing here depends on it;
                 all models are called alike, and those that anneal something need it.
             known: what ``look_ahead`` made of the same video.
@@ -157,7 +159,8 @@ class SlotAutoencoder(HubModel):
             video, generator=generator, conditioning=conditioning, maps=known.get("maps")
         )
         codes = {"codes": known["codes"]} if "codes" in known else {}
-        losses = self.decoder(encoded.slots, self.preprocessing(video), **codes)
+        target = self.preprocessing(video)
+        losses = self.decoder(encoded.slots, target, generator=generator, **codes)
         return replace(losses, slots=encoded.slots.detach(), attention=encoded.attention)
 
     @property

@@ -16,7 +16,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from slot_core import HubModel, InputError, LossOutput, SlotFormer, StrictConfig, prediction_losses
+from slot_core import (
+    Generators,
+    HubModel,
+    InputError,
+    LossOutput,
+    SlotFormer,
+    StrictConfig,
+    prediction_losses,
+)
 from slot_decoders.models.configs import SlotDynamicsConfig
 from slot_decoders.models.preprocessing import Preprocessing
 from slot_decoders.models.slot_autoencoder import Video, without_gradients
@@ -80,7 +88,7 @@ class SlotDynamicsModel(HubModel):
         slots: Slots,
         video: Video | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         progress: float = 1.0,
     ) -> LossOutput:
         """The training step: predict the frames after the burn-in.
@@ -110,7 +118,9 @@ class SlotDynamicsModel(HubModel):
         if self.config.image_loss_weight:
             if video is None:
                 raise InputError("the image loss needs the video of the slots' frames")
-            image = self.decoder(predicted, self.preprocessing(video[:, burn_in:]))
+            image = self.decoder(
+                predicted, self.preprocessing(video[:, burn_in:]), generator=generator
+            )
             total = total + self.config.image_loss_weight * image.total
             parts |= {f"image_{name}": value for name, value in image.parts.items()}
         return LossOutput(total, parts, slots=predicted.detach())

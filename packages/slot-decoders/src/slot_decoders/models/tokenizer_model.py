@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
-from slot_core import HubModel, LossOutput, StrictConfig
+from slot_core import Generators, HubModel, LossOutput, StrictConfig
 from slot_core.slot_initializers import Conditioning
 from slot_decoders.models.configs import TokenizerModelConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
@@ -53,7 +52,7 @@ class TokenizerModel(HubModel):
         video: Video,
         conditioning: Conditioning | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         progress: float = 1.0,
     ) -> LossOutput:
         """The training step: the losses of painting each frame of ``video`` again.

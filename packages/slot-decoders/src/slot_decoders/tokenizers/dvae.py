@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from slot_core import InputError, LossOutput
+from slot_core import Generators, InputError, LossOutput
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.tokenizers.codebook import codebook_use
 
@@ -77,7 +77,7 @@ class DVAE(nn.Module):
         self,
         frames: Float[Tensor, "batch channels height width"],
         progress: float = 1.0,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> LossOutput:
         """The training step: the mean squared error of painting ``frames`` from a soft draw.
 

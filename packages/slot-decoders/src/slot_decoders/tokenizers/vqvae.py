@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from slot_core import ConfigError, DecoderOutput, LossOutput
+from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
 from slot_decoders.diffusers_extra import import_diffusers
 from slot_decoders.tokenizers.codebook import codebook_use
 from slot_decoders.tokenizers.perceptual import perceptual_distance
@@ -91,7 +91,7 @@ class VQVAE(nn.Module):
         self,
         frames: Frames,
         progress: float = 1.0,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> LossOutput:
         """The training step.
 
