@@ -5,8 +5,10 @@
 SLOTS is what ``apps/extract_slots.py`` wrote. Of each video the burn-in is seen and the frames
 after it are predicted. Two predictors learn nothing: ``still`` lets the last frame stay, ``linear``
 lets every slot go on as it did last. Where the model has a decoder and the videos can be read,
-decoded frames are scored as well. Written are scores.json (protocol ``prediction``: each future
-frame by itself, and their mean) and, of the first videos, prediction.png and prediction.gif.
+decoded frames are scored as well; ``found`` is no prediction but the slots of the future frames
+themselves, decoded, whose error in pixels no prediction can avoid. Written are scores.json
+(protocol ``prediction``: each future frame by itself, and their mean) and, of the first videos,
+prediction.png and prediction.gif.
 """
 
 from __future__ import annotations
@@ -80,12 +82,13 @@ def main(
     distance = None
     if lpips is not None:
         distance = lpips_of(lpips, None if lpips_weights is None else str(lpips_weights))
-    results = {name: Results(PREDICTION) for name in predictors}
+    results = {name: Results(PREDICTION) for name in (*predictors, "found")}
     for start in tqdm(range(0, len(dataset), batch_size), unit="batch", disable=None):
         numbers = range(start, min(start + batch_size, len(dataset)))
         batch: Any = collate([dataset[number] for number in numbers])
-        past, _ = divided(model, batch["slots"])
+        past, future = divided(model, batch["slots"])
         predictions = {name: predict(past, frames) for name, predict in predictors.items()}
+        predictions["found"] = future
         for name, predicted in predictions.items():
             score_prediction(results[name], model, batch, predicted.to(device), distance)
         if start == 0:

@@ -60,7 +60,10 @@ for seed in $seeds; do
     done
 done
 
-# ---------------------------------------------------------------- chosen on held-out videos
+# ---------------------------------------------------------------- what came of it, over the seeds
+rollouts=()
+for seed in $seeds; do rollouts+=("$out/rollouts-$seed"); done
+python tools/compare_rollouts.py "${rollouts[@]}"
 validation=()
 for file in "$out"/answers/validation-*.npz; do validation+=(--validation "$file"); done
 uv run slot-eval physion-vqa "$out"/answers/test-*.npz "${validation[@]}"

@@ -166,18 +166,43 @@ def test_rollouts_are_scored_frame_by_frame(place: Path, tmp_path: Path):
         "still": past[:, 2:].expand(-1, 4, -1, -1),
         "linear": torch.stack([past[:, 2] + step * velocity for step in (1, 2, 3, 4)], 1),
     }
+    expected["found"] = future
     for name, predicted in expected.items():
         scores = told["predictors"][name]
         for step in range(4):
             error = (predicted[:, step] - future[:, step]).square().mean()
             found = scores["frames"][str(step + 1)]["slot_error"]
-            assert found == pytest.approx(float(error), rel=1e-4)
+            assert found == pytest.approx(float(error), rel=1e-4, abs=1e-12)
         assert scores["mean"].keys() == {"slot_error", "mse", "psnr", "ssim", "fg_ari", "miou"}
     assert (tmp_path / "scores" / "prediction.png").exists()
     assert (tmp_path / "scores" / "prediction.gif").exists()
     assert call(score_rollouts.main, *words[:2], "--out", tmp_path / "few", "--frames", 6) == 2
+    assert "below both of those that learn nothing" in compared(tmp_path / "scores")
     none = [*words[:2], "--out", tmp_path / "none", "--no-pixels", "--lpips", "alex"]
     assert call(score_rollouts.main, *none) == 2
+
+
+def compared(*folders: Path) -> str:
+    script = str(APPS.parent / "tools" / "compare_rollouts.py")
+    return finish(start([str(folder) for folder in folders], script=(script,)))
+
+
+def test_seeds_are_compared_with_what_learns_nothing(tmp_path: Path):
+    table = {
+        "still": {"slot_error": 0.1, "mse": 0.05},
+        "linear": {"slot_error": 0.3, "mse": 0.03},
+        "found": {"slot_error": 0.0, "mse": 0.01},
+    }
+    for name, slots, pixels in (("a", 0.04, 0.02), ("b", 0.06, 0.04)):
+        model = {"slot_error": slots, "mse": pixels}
+        predictors = {key: {"mean": errors} for key, errors in {"model": model, **table}.items()}
+        told = {"model": name, "slots": "s", "predictors": predictors}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "scores.json").write_text(json.dumps(told))
+    told = compared(tmp_path / "a", tmp_path / "b")
+    sentences = told.splitlines()[-2:]
+    assert sentences[0].startswith("slot error: mean 0.0500, standard error 0.0100; below both")
+    assert [sentence[-16:] for sentence in sentences] == [" on 2 of 2 seeds", " on 1 of 2 seeds"]
 
 
 def test_what_cannot_be_used_is_told(
@@ -252,3 +277,4 @@ def test_the_whole_pipeline_runs_and_goes_on(tmp_path: Path):
     assert "400" in told
     assert "standard error" not in told  # of a single seed there is none
     assert "accuracy  0." in told
+    assert "below both of those that learn nothing on 0 of 1 seeds" in told

@@ -142,4 +142,6 @@ def test_the_command_line(
         assert ended.value.code == code
         printed = capsys.readouterr()
         assert told in printed.out + printed.err
+        if not code:
+            assert "chance    0.5000 (always the commoner answer)" in printed.out
     assert json.loads(out.read_text())["protocol"] == "held-out"

@@ -112,6 +112,7 @@ def score_answers(
         "accuracy": math.fsum(accuracies) / len(accuracies),
         "standard_error": standard_error(accuracies) if protocol == "held-out" else None,
         "num_videos": len(test[0].ids),
+        "chance": float(max(test[0].outcomes.mean(), 1 - test[0].outcomes.mean())),
         "num_numbers_seen_on_test": len(test) * len(THRESHOLDS)
         if protocol == "slotdiffusion"
         else len(chosen),
@@ -192,6 +193,7 @@ def answers_table(result: Mapping[str, Any]) -> str:
         f"protocol  {result['protocol']}: {result['note']}",
         f"videos    {result['num_videos']}",
         f"accuracy  {result['accuracy']:.4f}{spread}",
+        f"chance    {result['chance']:.4f} (always the commoner answer)",
     ]
     for one in result["chosen"]:
         lines.append(
