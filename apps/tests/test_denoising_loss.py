@@ -14,56 +14,28 @@ import pytest
 import torch
 from predicting import NUM_SLOTS, SLOT_DIM
 from runs import events
+from tiny_diffusion import go, tiny_video_diffusion
 from torch import Tensor
 
 import extract_slots
 import train
-from slot_decoders.models import SlotAutoencoder, load_model, presets
-from support.command_line import run
+from slot_decoders.models import load_model
 
 BURN_IN, FRAMES = 3, 5
-SMALL = {"channels": (8, 8), "num_groups": 4, "layers_per_block": 1}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SlotDiffusion for videos, and its slots of short clips."""
     place = tmp_path_factory.mktemp("place")
-    tiny_slot_diffusion().save_pretrained(place / "model")
+    tiny_video_diffusion().save_pretrained(place / "model")
     words = [str(place / "model"), "shapes", "--out", str(place / "slots")]
     for split in ("train", "validation", "test"):
         words += ["--split", split]
     for option in ("num_samples=8", f"num_frames={FRAMES}", "image_size=32", "max_objects=3"):
         words += ["--option", option]
-    call(extract_slots.main, words)
+    go(extract_slots.main, words)
     return place
-
-
-def tiny_slot_diffusion() -> SlotAutoencoder:
-    torch.manual_seed(0)
-    model = presets.slot_diffusion(
-        num_slots=NUM_SLOTS,
-        slot_dim=SLOT_DIM,
-        image_size=16,
-        encoder={
-            "backbone": {"type": "cnn", "channels": (8,), "kernel_size": 3},
-            "corrector": {"hidden_dim": 8},
-            "predictor": {"type": "transformer", "num_layers": 1, "num_heads": 2, "hidden_dim": 8},
-        },
-        decoder={
-            "tokenizer": {**SMALL, "vocab_size": 9, "perceptual_weight": 0},
-            "denoiser": {**SMALL, "attention_levels": (0, 1), "head_dim": 8, "dropout": 0},
-        },
-    )
-    for parameter in model.decoder.denoiser.parameters():  # its last layer begins with zeros
-        torch.nn.init.normal_(parameter, std=0.2)
-    return model
-
-
-def call(command: Any, words: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        run(command, words)
-    assert not stopped.value.code
 
 
 def trained(place: Path, out: Path, num_steps: int, **changes: Any) -> dict[str, Tensor]:
@@ -94,7 +66,7 @@ def trained(place: Path, out: Path, num_steps: int, **changes: Any) -> dict[str,
     words = ["slot_former/shapes", "--out", str(out)]
     for key, value in {**settings, **changes}.items():
         words += ["--set", f"{key}={json.dumps(value)}"]
-    call(train.main, words)
+    go(train.main, words)
     return load_model(out).state_dict()
 
 

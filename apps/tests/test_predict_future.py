@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from predicting import NUM_SLOTS, SLOT_DIM, ending, noise, read, save, sentence, tiny_video_model
+from tiny_diffusion import tiny_video_diffusion
 
 from slot_core import fingerprint
 from slot_decoders.models import load_model, presets
@@ -85,3 +86,31 @@ def test_what_cannot_be_foreseen_is_told(
     assert "--dynamics and --observed are about --future" in sentence(capsys)
     assert ending(*words, "--future", 4, "--dynamics", place / "dynamics") == 2
     assert "--future is of videos; what was given are pictures" in sentence(capsys)
+
+
+@pytest.mark.parametrize("decoder", ["transformer", "diffusion"])
+def test_every_decoder_draws_what_comes(decoder: str, tmp_path: Path):
+    if decoder == "diffusion":
+        model = tiny_video_diffusion()
+    else:
+        model = tiny_video_model().config.model_dump()
+        tokenizer = {"type": "dvae", "vocab_size": 8, "hidden_dim": 8}
+        options = {"type": "transformer", "tokenizer": tokenizer, "num_layers": 1, "num_heads": 2}
+        model = presets.steve(**{**model, "decoder": options, "mask_source": None})
+    model.save_pretrained(tmp_path / "model")
+    presets.slot_former(
+        num_slots=NUM_SLOTS,
+        slot_dim=SLOT_DIM,
+        stride=1,
+        dynamics={"burn_in": BURN_IN, "model_dim": 8, "num_layers": 1, "num_heads": 2},
+    ).save_pretrained(tmp_path / "dynamics")
+    for time in range(BURN_IN):
+        save(noise(24, 40, seed=time), tmp_path / "video" / f"{time}.png")
+    drawn = []
+    for out in (tmp_path / "one", tmp_path / "again"):
+        words = [tmp_path / "model", tmp_path / "video", "--frames", "--out", out, "--future", 2]
+        assert ending(*words, "--dynamics", tmp_path / "dynamics") == 0
+        drawn.append(read(out / "future" / "video" / "000002.png"))
+    assert drawn[0].shape == (24, 40, 3)
+    assert drawn[0].std() > 0
+    assert (drawn[0] == drawn[1]).all()  # whatever a decoder draws at random

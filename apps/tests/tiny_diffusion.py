@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from predicting import NUM_SLOTS, SLOT_DIM
 
 import train
+from slot_decoders.models import SlotAutoencoder, presets
 from support.command_line import run
 
 TOKENIZER = {
@@ -77,3 +80,19 @@ def train_tiny(recipe: str, out: Path, data: dict | None = None, **changes: Any)
 def lines(run_folder: Path) -> list[dict[str, Any]]:
     """The log of a run."""
     return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def tiny_video_diffusion() -> SlotAutoencoder:
+    """SlotDiffusion for videos with random weights, whose denoiser minds its slots."""
+    torch.manual_seed(0)
+    predictor = {"type": "transformer", "num_layers": 1, "num_heads": 2, "hidden_dim": 8}
+    model = presets.slot_diffusion(
+        num_slots=NUM_SLOTS,
+        slot_dim=SLOT_DIM,
+        image_size=16,
+        encoder={"backbone": BACKBONE, "corrector": {"hidden_dim": 8}, "predictor": predictor},
+        decoder={"tokenizer": TOKENIZER, "denoiser": DENOISER},
+    )
+    for parameter in model.decoder.denoiser.parameters():  # its last layer begins with zeros
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
