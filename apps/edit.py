@@ -7,6 +7,9 @@ CHECKPOINT is a model's folder, a training run's folder, or a repository on the 
 ``predict.py``. A picture is a file; a video is a video file, or a folder of its frames. DIR gets
 ``overview.png`` (each picture, its slots by number, what the model makes of them before the edits
 and after) and ``edited/NAME/``, the edited frames. Without any edit the overview shows the numbers.
+
+A picture is painted from its slots, as well as the decoder can. With ``--keep`` only the places of
+removed slots are, and the rest stays the picture's own.
 """
 
 from __future__ import annotations
@@ -17,15 +20,21 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from jaxtyping import Bool
 from PIL import Image
+from scipy.ndimage import binary_dilation
+from torch import Tensor
 
 from slot_core import InputError
+from slot_data import collate
 from support.command_line import run
 from support.devices import usable_device
 from support.findings import check_free
 from support.pictures import colour, moments, pixels, sheet, spotlight
-from support.scenes import Painter, Scene, find_places, look, open_model
+from support.scenes import Painter, Scene, as_video, find_places, look, open_model
 from support.slot_sets import SlotEdits
+
+OUTLINE = 16  # the part of a picture's side that is painted around a removed slot
 
 
 def main(
@@ -44,6 +53,9 @@ def main(
     move: Annotated[
         tuple[str, str] | None, typer.Option(help="slot and picture: a.png:2 b.png")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="paint only where the removed slots were")
+    ] = False,
     scheduler: Annotated[
         str | None, typer.Option(help="dpm_solver, ddim, ddpm, or a class in diffusers")
     ] = None,
@@ -57,6 +69,8 @@ def main(
 ) -> None:
     """Remove, insert, swap or move the objects of pictures and videos."""
     check_free(out)
+    if keep and (swap or insert or move or not remove):
+        raise InputError("--keep is of --remove alone: other edits may paint anywhere")
     found = find_places(places)
     model = open_model(checkpoint, revision, usable_device(device))
     edits = SlotEdits({place.name: model.num_slots for place in found})
@@ -72,11 +86,13 @@ def main(
     scenes = look(model, found, batch_size, seed)
     slots = {scene.name: scene.slots for scene in scenes}
     painter = Painter(model, scheduler, steps, seed, batch_size)
+    removed = [name for text in remove or () for name in edits.find(text)]
     columns: dict[str, list[np.ndarray]] = {}
     for scene in scenes:
         before = pixels(painter.paint(scene.slots[None]))[0]
         edited = edits.slots_of(scene.name, slots)
-        after = pixels(painter.paint(edited[None]))[0]
+        gone = [name.number for name in removed if name.scene == scene.name]
+        after = pixels(painter.paint(edited[None], kept_of(scene, gone) if keep else None))[0]
         write_frames(out / "edited" / scene.name, after)
         for time in moments(len(scene.frames)):
             row = overview_row(scene, time, before[time], after[time])
@@ -84,6 +100,22 @@ def main(
                 columns.setdefault(heading, []).append(tile)
     sheet(columns).save(out / "overview.png")
     typer.echo(f"{len(scenes)} edited; see {out / 'overview.png'}")
+
+
+def kept_of(scene: Scene, gone: list[int]) -> tuple[Tensor, Tensor]:
+    """A scene's frames, and which of their pixels stay when those slots are gone."""
+    video = collate([{"video": as_video(scene.frames), "id": ""}])["video"]
+    return video, places_kept(np.isin(scene.labels, gone))[None]
+
+
+def places_kept(gone: Bool[np.ndarray, "time height width"]) -> Bool[Tensor, "time height width"]:
+    """All pixels but those that are gone and those near them.
+
+    Attention is coarser than pixels: an outline would stay.
+    """
+    height, width = gone.shape[1:]
+    reach = np.ones((1, 2 * (height // OUTLINE) + 1, 2 * (width // OUTLINE) + 1), bool)
+    return torch.from_numpy(~binary_dilation(gone, reach))
 
 
 def overview_row(

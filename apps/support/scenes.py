@@ -65,9 +65,15 @@ class Painter:
     batch_size: int = 16
 
     def paint(
-        self, slots: Float[Tensor, "batch time slots dim"]
+        self,
+        slots: Float[Tensor, "batch time slots dim"],
+        kept: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "batch time 3 height width"]:
         """Every frame, a few at a time, from the same noise.
+
+        Args:
+            slots: of videos of one length.
+            kept: the same videos in [0, 1], and which of their pixels stay.
 
         Raises:
             InputError: if there is no such scheduler or number of steps.
@@ -77,7 +83,8 @@ class Painter:
         noise = None
         if isinstance(decoder, DiffusionDecoder):
             noise = decoder.draw_noise(1, generator).to(slots.device)
-        frames = slots.flatten(0, 1).split(self.batch_size)
+        given = [slots, *(part.to(slots.device) for part in kept or ())]
+        frames = [part.flatten(0, 1).split(self.batch_size) for part in given]
         painted = [
             self.model.sample(
                 chunk[None],
@@ -85,8 +92,9 @@ class Painter:
                 scheduler=self.scheduler,
                 num_steps=self.num_steps,
                 noise=noise,
+                kept=(staying[0][None], staying[1][None]) if staying else None,
             )[0].cpu()
-            for chunk in frames
+            for chunk, *staying in zip(*frames, strict=True)
         ]
         return torch.cat(painted).unflatten(0, slots.shape[:2])
 
@@ -176,5 +184,10 @@ def _chunks(
     frames: Sequence[Picture], size: int
 ) -> Iterator[Float[Tensor, "1 time 3 height width"]]:
     for start in range(0, len(frames), size):
-        chunk = torch.from_numpy(np.stack(frames[start : start + size])).movedim(-1, 1)
+        chunk = as_video(frames[start : start + size])
         yield collate([{"video": chunk, "id": ""}])["video"]
+
+
+def as_video(frames: Sequence[Picture]) -> Tensor:
+    """uint8 [time 3 height width]."""
+    return torch.from_numpy(np.stack(frames)).movedim(-1, 1)

@@ -21,6 +21,7 @@ from slot_data import Shapes
 from slot_decoders.models import build_model, load_model, presets
 from support.command_line import run
 from support.options import load_options
+from support.pictures import pixels
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,45 @@ def test_pictures_are_edited(lively: Path, pictures: list[str], tmp_path: Path):
         for name in ("0.png", "1.png", "2.png")
     ]
     assert changed == [True, True, False]
+
+
+def test_only_the_place_of_a_removed_slot_is_painted(
+    lively: Path, pictures: list[str], tmp_path: Path
+):
+    model, first = load_model(lively), video_of(pictures[0])
+    slot = int(model.segment(first)[0, 0].argmax(0).mode().values[0])  # it has a place
+    out = tmp_path / "edited"
+    words = ["--remove", f"0.png:{slot}", "--keep", "--steps", "2"]
+    go(edit.main, [str(lively), *pictures, "--out", str(out), *words])
+    for number in range(2):
+        video = video_of(pictures[number])
+        small = pixels(model.preprocessing.undo(model.preprocessing(video)))[0, 0]
+        made = read(out / "edited" / f"{number}.png")
+        same = (np.abs(made.astype(int) - small) <= 1).all(-1)
+        labels = model.segment(video)[0, 0].argmax(0).numpy()
+        gone = (labels == slot) & (number == 0)
+        stays = edit.places_kept(gone[None])[0].view(16, 2, 16, 2).all(3).all(1).numpy()
+        assert same[stays].all()
+        assert same.all() == (number == 1)
+
+
+def video_of(path: str) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None, None] / 255
+
+
+@pytest.mark.parametrize("other", [[], ["--swap", "0.png:2", "1.png:0"], ["--remove", "1"]])
+def test_keeping_the_rest_is_of_removals_alone(
+    lively: Path, pictures: list[str], tmp_path: Path, other: list[str], capsys
+):
+    words = [str(lively), *pictures, "--out", str(tmp_path / "out"), "--keep", *other]
+    with pytest.raises(SystemExit) as stopped:
+        run(edit.main, [*words, "--steps", "1"])
+    told = capsys.readouterr().err
+    if other[:1] == ["--remove"]:
+        assert not stopped.value.code
+    else:
+        assert stopped.value.code == 2
+        assert "error: --keep is of --remove alone: other edits may paint anywhere" in told
 
 
 def read(folder: Path) -> np.ndarray:

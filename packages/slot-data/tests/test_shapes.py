@@ -205,6 +205,26 @@ def test_default_lengths_and_ends():
         Shapes(num_samples=3)[-1]
 
 
+@pytest.mark.parametrize("level", ["plain", "textured"])
+def test_an_object_can_be_left_out(level):
+    """Seen is what is behind it; all else stays, in every frame."""
+    data = Shapes(level=level, num_frames=3)
+    whole = data[4]
+    count = int(whole["labels"].max())
+    for label in range(1, count + 1):
+        less = data.without(4, label)
+        gone = whole["labels"] == label
+        assert not (less["labels"] == label).any()
+        assert torch.equal(less["labels"][~gone], whole["labels"][~gone])
+        changed = (less["video"] != whole["video"]).any(dim=1)
+        assert not (changed & ~gone).any()
+        assert changed[gone].float().mean() > 0.3
+    with pytest.raises(
+        DataError, match=rf"sample 4 of shapes has the objects 1 to {count}, and no"
+    ):
+        data.without(4, count + 1)
+
+
 def test_as_many_objects_as_hues_in_the_smallest_picture():
     dataset = Shapes(image_size=32, min_objects=8, max_objects=8)
     assert all(int(dataset[index]["labels"].max()) == 8 for index in range(20))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from slot_core import ConfigError
 from slot_decoders import VQVAE, DenoiserUNet, DiffusionDecoder, NoiseSchedule
+from slot_decoders.latent_diffusion import Kept
 
 UNET: dict[str, Any] = {
     "channels": (8,),
@@ -113,6 +114,41 @@ def test_what_stays_in_the_slots_stays_in_the_video(make: Make, slots: Tensor):
     torch.manual_seed(3)
     decoded = decoder.decode(still, torch.Generator().manual_seed(0)).reconstruction
     assert decoded.shape == made.shape
+
+
+@pytest.mark.parametrize("scheduler", ["dpm_solver", "ddim", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_what_is_kept_stays_as_it_is(
+    make: Make, slots: Tensor, video: Tensor, scheduler: str, pixels: bool
+):
+    decoder = make(pixels=pixels, latent_scale=2.0, quantize_denoised=None).eval()
+    places = torch.zeros(2, 3, 16, 16, dtype=torch.bool)
+    places[:, :, :, :7] = True  # of the 7th column a latent has one pixel of two
+    noise = decoder.draw_noise(2, torch.Generator().manual_seed(1))
+    options: dict[str, Any] = {"noise": noise, "scheduler": scheduler, "num_steps": 3}
+    seen: list[Tensor] = []
+    paint = decoder.paint
+    decoder.paint = lambda latents: (seen.append(latents), paint(latents))[1]
+    decoder.sample(slots, kept=Kept(video, places), **options)
+    decoder.sample(slots, **options)
+    kept, free = seen
+    clean = decoder.encode(video.flatten(0, 1))
+    stays = 7 if pixels else 3
+    assert torch.equal(kept[..., :stays], clean[..., :stays])
+    assert not torch.isclose(kept[..., stays:], clean[..., stays:]).all()
+    assert not torch.isclose(kept, free).all()
+
+
+def test_keeping_everything_is_what_the_tokenizer_remembers(
+    make: Make, slots: Tensor, video: Tensor
+):
+    decoder = make().eval()
+    everything = Kept(video, torch.ones(2, 3, 16, 16, dtype=torch.bool))
+    made = decoder.sample(slots, kept=everything, num_steps=2).reconstruction
+    assert decoder.tokenizer is not None
+    with torch.no_grad():
+        remembered = decoder.tokenizer.reconstruct(video.flatten(0, 1))
+    torch.testing.assert_close(made.flatten(0, 1), remembered)
 
 
 def test_samples_are_made_of_codes_unless_told_otherwise(make: Make, slots: Tensor):

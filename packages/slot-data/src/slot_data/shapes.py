@@ -117,18 +117,32 @@ class Shapes:
         return self.num_samples
 
     def __getitem__(self, index: int) -> Sample:
+        return self._drawn(index, None)
+
+    def without(self, index: int, label: int) -> Sample:
+        """The same scene without one of its objects: what is behind it is seen. The truth of an
+        edit that removes it. Nothing else changes, the labels of the others either.
+
+        Raises DataError if there is no such object."""
+        return self._drawn(index, label)
+
+    def _drawn(self, index: int, missing: int | None) -> Sample:
         if not 0 <= index < self.num_samples:
             raise IndexError(f"sample {index} of shapes: there are {self.num_samples}")
         bits = RawBits(SCENES, self.seed, self._split_code + index)
         wanted = None if self.outcome_from is None else index % 2 == 1
         things = self._things(bits, wanted)
+        if missing is not None and not 1 <= missing <= len(things):
+            raise DataError(
+                f"sample {index} of shapes has the objects 1 to {len(things)}, and no {missing}"
+            )
         if self.level == "plain":
             colours, ground, paints = _plain(bits, things)
         else:
             colours, ground, paints = _textured(bits, things, self.image_size)
         tones = np.empty((self.num_frames, self.image_size, self.image_size), np.uint8)
         for time in range(self.num_frames):
-            _draw(tones[time], time * self.speed, things, ground, paints)
+            _draw(tones[time], time * self.speed, things, ground, paints, missing)
         video = np.empty((self.num_frames, 3, *tones.shape[1:]), np.uint8)
         for channel in range(3):
             np.take(colours[channel], tones, out=video[:, channel], mode="clip")
@@ -241,10 +255,13 @@ def _draw(
     things: list[Thing],
     ground: int | np.ndarray,
     paints: list[int | np.ndarray],
+    missing: int | None,
 ) -> None:
     """Fills `tones` [H W] with 2 * label + tone at `time`, painting from back to front."""
     tones[:] = ground
-    for thing, paint in zip(things, paints, strict=True):
+    for label, (thing, paint) in enumerate(zip(things, paints, strict=True), start=1):
+        if label == missing:
+            continue
         extent = thing.inside.shape[0]
         top, left = _corner(thing, time, tones.shape[0])
         np.copyto(tones[top : top + extent, left : left + extent], paint, where=thing.inside)

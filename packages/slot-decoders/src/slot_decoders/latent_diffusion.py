@@ -19,11 +19,12 @@ picture.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
@@ -36,6 +37,19 @@ Slots = Float[Tensor, "batch time slots dim"]
 Video = Float[Tensor, "batch time channels height width"]
 Latents = Float[Tensor, "frames channels height width"]
 Noise = Float[Tensor, "batch #time latent_channels latent_height latent_width"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What sampling leaves as it is.
+
+    Attributes:
+        video: normalised.
+        places: which of its pixels stay. A latent stays if all of its pixels do.
+    """
+
+    video: Video
+    places: Bool[Tensor, "batch time height width"]
 
 
 class DiffusionDecoder(nn.Module):
@@ -170,6 +184,7 @@ class DiffusionDecoder(nn.Module):
         scheduler: Any = None,
         num_steps: int | None = None,
         noise: Noise | None = None,
+        kept: Kept | None = None,
     ) -> DecoderOutput:
         """Frames that the slots describe; others for other noise.
 
@@ -179,6 +194,7 @@ class DiffusionDecoder(nn.Module):
             scheduler: as for ``sampling.make_scheduler``.
             num_steps: of the scheduler; None for its usual number.
             noise: to begin with, instead of drawing it; ``draw_noise`` makes some.
+            kept: what stays as it is, while the rest is painted to go with it.
 
         Raises:
             InputError: if there is no such scheduler or number of steps.
@@ -189,6 +205,9 @@ class DiffusionDecoder(nn.Module):
         noise = noise.expand(batch, time, *self.latent_shape).flatten(0, 1)
         flat = slots.flatten(0, 1)
         solver, usual = make_scheduler(scheduler, self.schedule, self.target)
+        correct = self.correction
+        if kept is not None:
+            correct = self._keeping(kept, correct)
         steps = denoise(
             lambda noisy, times: self.denoiser(noisy, times, flat),
             noise,
@@ -196,10 +215,12 @@ class DiffusionDecoder(nn.Module):
             self.schedule,
             self.target,
             num_steps=usual if num_steps is None else num_steps,
-            correct=self.correction,
+            correct=correct,
             generator=generator,
         )
         (latents,) = deque(steps, maxlen=1)
+        if kept is not None and correct is not None:
+            latents = correct(latents)  # a solver may end a little short of clean latents
         return DecoderOutput(self.paint(latents).unflatten(0, (batch, time)))
 
     def draw_noise(
@@ -221,6 +242,18 @@ class DiffusionDecoder(nn.Module):
             low, high = (value / self.latent_scale for value in self.pixel_range)
             return lambda latents: latents.clamp(low, high)
         return self._quantize if self.quantize_denoised else None
+
+    def _keeping(self, kept: Kept, correct: Correction | None) -> Correction:
+        """Whatever is believed of latents that stay is replaced by what they are.
+
+        As in the inpainting of Lugmayr et al. 2022 (arXiv 2201.09865), but of beliefs instead of
+        noisy latents: so any scheduler can do it, and no step adds noise for it.
+        """
+        clean = self.encode(kept.video.flatten(0, 1))
+        goes = (~kept.places).flatten(0, 1)[:, None].float()
+        size = clean.shape[-2:]
+        stays = F.adaptive_max_pool2d(goes, (size[0], size[1])) == 0
+        return lambda latents: torch.where(stays, clean, correct(latents) if correct else latents)
 
     def _quantize(self, latents: Latents) -> Latents:
         assert self.tokenizer is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from slot_core import (
@@ -30,7 +30,7 @@ from slot_core import (
 from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
 from slot_core.slot_initializers import Conditioning
-from slot_decoders.latent_diffusion import DiffusionDecoder
+from slot_decoders.latent_diffusion import DiffusionDecoder, Kept
 from slot_decoders.models.configs import SlotAutoencoderConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
 
@@ -250,6 +250,7 @@ class SlotAutoencoder(HubModel):
         scheduler: Any = None,
         num_steps: int | None = None,
         noise: Tensor | None = None,
+        kept: tuple[Video, Bool[Tensor, "batch time height width"]] | None = None,
     ) -> Float[Tensor, "batch time 3 model_height model_width"]:
         """The video that slots describe, in [0, 1] at the model's own size.
 
@@ -263,19 +264,34 @@ class SlotAutoencoder(HubModel):
                 in diffusers, or one of its schedulers; None for the first.
             num_steps: of the scheduler; None for its usual number.
             noise: to begin with, of the decoder's ``draw_noise``.
+            kept: a video in [0, 1] and which of its pixels stay; the rest is painted to go with
+                them, also by a diffusion decoder.
 
         Raises:
             InputError: if there is no such scheduler or number of steps, or the decoder does not
                 diffuse and is given one.
         """
-        options = {"scheduler": scheduler, "num_steps": num_steps, "noise": noise}
+        options: dict[str, Any] = {
+            "scheduler": scheduler,
+            "num_steps": num_steps,
+            "noise": noise,
+            "kept": kept,
+        }
         if isinstance(self.decoder, DiffusionDecoder):
+            if kept is not None:
+                options["kept"] = self._kept(*kept)
             decoded = self.decoder.sample(slots, generator=generator, **options)
         elif given := [name for name, value in options.items() if value is not None]:
             raise InputError(f"{given[0]} is for a diffusion decoder, which this model has not")
         else:
             decoded = self.decoder.decode(slots, generator)
         return self.preprocessing.undo(decoded.reconstruction)
+
+    def _kept(self, video: Video, places: Bool[Tensor, "batch time height width"]) -> Kept:
+        """A pixel of the model's size stays if all that it is made of stays."""
+        size = self.preprocessing.image_size
+        share = resize(places[:, :, None].float(), size)[:, :, 0]
+        return Kept(self.preprocessing(video), share > 1 - 1e-3)
 
     def stream(
         self,
