@@ -66,6 +66,7 @@ def test_the_step_tells_how_many_codes_are_dead(vqvae: VQVAE, frames: Tensor):
     assert parts["dead_codes"].item() == pytest.approx(11 - used)
     assert parts["codes_in_use"].item() == pytest.approx(used / 11)
     assert 1 <= parts["perplexity"].item() <= used + 1e-3
+    torch.testing.assert_close(parts["latent_spread"], vqvae.encode(frames).std().detach())
 
 
 def test_the_perceptual_loss_needs_what_may_be_missing(

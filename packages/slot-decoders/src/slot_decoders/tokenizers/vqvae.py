@@ -102,12 +102,15 @@ class VQVAE(nn.Module):
 
         Returns:
             Beside the parts of the loss, for the log, how the codebook is used in this batch:
-            ``perplexity``, the share ``codes_in_use``, and the number of ``dead_codes``.
+            ``perplexity``, the share ``codes_in_use``, and the number of ``dead_codes``; and the
+            ``latent_spread``, which a diffusion model is to divide latents by (``latent_scale``)
+            where it is far from 1.
 
         Raises:
             InputError: if LPIPS or its weights are not to be had.
         """
-        quantized, quantization, tokens = self._quantize(self.encode(frames))
+        latents = self.encode(frames)
+        quantized, quantization, tokens = self._quantize(latents)
         painted = self.paint(quantized)
         distance = F.l1_loss if self.reconstruction == "l1" else F.mse_loss
         precision = torch.promote_types(painted.dtype, torch.float32)
@@ -123,6 +126,7 @@ class VQVAE(nn.Module):
                 "quantization": quantization,
                 **parts,
                 **self._codebook_use(tokens),
+                "latent_spread": latents.detach().float().std(),
             },
             decoded=DecoderOutput(painted[:, None]),
         )
