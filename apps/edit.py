@@ -115,7 +115,7 @@ def places_kept(gone: Bool[np.ndarray, "time height width"]) -> Bool[Tensor, "ti
     """
     height, width = gone.shape[1:]
     reach = np.ones((1, 2 * (height // OUTLINE) + 1, 2 * (width // OUTLINE) + 1), bool)
-    return torch.from_numpy(~binary_dilation(gone, reach))
+    return ~torch.from_numpy(np.asarray(binary_dilation(gone, reach)))
 
 
 def overview_row(

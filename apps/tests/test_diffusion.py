@@ -33,7 +33,8 @@ def first_stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(first_stage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps, with an average of its weights."""
     out = tmp_path_factory.mktemp("diffusion") / "run"
-    return train_tiny("slot_diffusion/shapes", out, None, **{"start.tokenizer": str(first_stage)})
+    changes = {"start.tokenizer": str(first_stage), "train.ema_decay": 0.995}
+    return train_tiny("slot_diffusion/shapes", out, None, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +257,23 @@ def test_pictures_of_two_sizes_are_refused(
     assert (
         "other.png: is 16x24, 0.png is 32x32; expected pictures of one" in capsys.readouterr().err
     )
+
+
+def test_a_decoder_learns_to_paint_for_an_encoder_that_finds_objects(
+    first_stage: Path, trained: Path, tmp_path: Path
+):
+    """As the recipe for plain shapes is to be started; its encoder hardly moves."""
+    changes = {
+        "start.weights": str(trained),
+        "start.fresh": ["decoder"],
+        "start.tokenizer": str(first_stage),
+    }
+    out = train_tiny("slot_diffusion/shapes_plain", tmp_path / "run", **changes)
+    before, after = (load_model(run).state_dict() for run in (trained, out))
+    for name, value in before.items():
+        if name.startswith("encoder."):
+            torch.testing.assert_close(after[name], value, atol=1e-4, rtol=0)
+    assert lines(out)[0]["denoising"] > 0
 
 
 # --- recipes at full size ------------------------------------------------------------------------
