@@ -34,7 +34,7 @@ from support.pictures import colour, moments, pixels, sheet, spotlight
 from support.scenes import Painter, Scene, as_video, find_places, look, open_model
 from support.slot_sets import SlotEdits
 
-OUTLINE = 16  # the part of a picture's side that is painted around a removed slot
+OUTLINE = 32  # the part of a picture's side that is painted around a removed slot
 
 
 def main(

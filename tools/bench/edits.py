@@ -5,7 +5,8 @@
 
 From each picture one object is removed by leaving out the slot that found it, and both sets of
 slots are painted from the same noise. With ``--keep`` only the place of the removed slot is
-painted, as ``apps/edit.py --keep`` does. Printed are, over all edits,
+painted, as ``apps/edit.py --keep`` does, and before the edit nothing is. Printed are, over all
+edits,
 
 - how often the object's pixels are then nearer to what is truly behind the object than to the
   object (mean squared difference of colours), and how often they were nearer to the object before;

@@ -139,16 +139,13 @@ def test_what_is_kept_stays_as_it_is(
     assert not torch.isclose(kept, free).all()
 
 
-def test_keeping_everything_is_what_the_tokenizer_remembers(
-    make: Make, slots: Tensor, video: Tensor
-):
+def test_pixels_that_are_kept_are_the_videos_own(make: Make, slots: Tensor, video: Tensor):
     decoder = make().eval()
-    everything = Kept(video, torch.ones(2, 3, 16, 16, dtype=torch.bool))
-    made = decoder.sample(slots, kept=everything, num_steps=2).reconstruction
-    assert decoder.tokenizer is not None
-    with torch.no_grad():
-        remembered = decoder.tokenizer.reconstruct(video.flatten(0, 1))
-    torch.testing.assert_close(made.flatten(0, 1), remembered)
+    places = torch.rand(2, 3, 16, 16) > 0.3
+    made = decoder.sample(slots, kept=Kept(video, places), num_steps=2).reconstruction
+    same = (made == video).all(dim=2)
+    assert same[places].all()
+    assert not same[~places].any()
 
 
 def test_samples_are_made_of_codes_unless_told_otherwise(make: Make, slots: Tensor):

@@ -45,7 +45,7 @@ class Kept:
 
     Attributes:
         video: normalised.
-        places: which of its pixels stay. A latent stays if all of its pixels do.
+        places: which of its pixels stay. A latent stays while all of its pixels do.
     """
 
     video: Video
@@ -221,7 +221,11 @@ class DiffusionDecoder(nn.Module):
         (latents,) = deque(steps, maxlen=1)
         if kept is not None and correct is not None:
             latents = correct(latents)  # a solver may end a little short of clean latents
-        return DecoderOutput(self.paint(latents).unflatten(0, (batch, time)))
+        frames = self.paint(latents).unflatten(0, (batch, time))
+        if kept is not None:
+            # A tokenizer's own network spreads a change of some latents over the whole frame.
+            frames = torch.where(kept.places[:, :, None], kept.video, frames)
+        return DecoderOutput(frames)
 
     def draw_noise(
         self, batch: int, generator: torch.Generator | None = None
