@@ -2,13 +2,14 @@
 
     uv run python tools/convert_checkpoint.py --from slotdiffusion --weights model.pth \
         --config config.json --out converted
-    uv run python tools/convert_checkpoint.py --from slotdiffusion --weights model.pth \
-        --recipe slot_attention/clevrtex --out converted
+    uv run python tools/convert_checkpoint.py --weights savi_movid_params-res128.pth \
+        --recipe savi_movid_params-res128 --out converted
 
-``config.json`` holds the constructor arguments of their model under their original names:
-``{"cls": "SAVi", "args": {...}}``, or the arguments alone for ``SA``. Every tensor of the file must
-be used or be one that we know to need no counterpart. A ``.pth`` is opened as tensors only: code
-in it is never run.
+``--recipe`` takes the names of our recipes and those of SlotDiffusion's, which its released weights
+bear; ``--set`` changes its options as in training. ``config.json`` holds the constructor arguments
+of their model under their original names: ``{"cls": "SAVi", "args": {...}}``, or the arguments
+alone for ``SA``. Every tensor of the file must be used or be one that we know to need no
+counterpart. A ``.pth`` is opened as tensors only: code in it is never run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pickle
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,24 +31,32 @@ from safetensors.torch import load_file
 from slot_core import CheckpointError, ConfigError, ModelCard
 from slot_core.model_card import NOT_STATED
 from slot_decoders.models import ModelConfig
-from slot_decoders.models.state_dicts import convert, get_origin
+from slot_decoders.models.state_dicts import ORIGINS, convert, get_origin
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 sys.path.insert(0, str(APPS))  # recipes are read, and errors told, as the apps do it
 
 from support.command_line import run  # noqa: E402
 from support.options import load_options  # noqa: E402
+from support.reference_names import own_recipe  # noqa: E402
 
 
 def convert_checkpoint(
     weights: Annotated[Path, typer.Option(help="A .safetensors or a .pth file.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],
-    origin: Annotated[str, typer.Option("--from", help="The code it was trained with.")],
+    origin: Annotated[
+        str, typer.Option("--from", help=f"The code it was trained with: {', '.join(ORIGINS)}.")
+    ] = "slotdiffusion",
     config: Annotated[
         Path | None, typer.Option(help="JSON of the model's original constructor arguments.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Instead of --config: one of our recipes, by name.")
+        str | None,
+        typer.Option(help="Instead of --config: a recipe of ours or of SlotDiffusion's, by name."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key.key=value, over the recipe's option; repeatable."),
     ] = None,
     averaged: Annotated[
         bool, typer.Option(help="Take the running average of the weights that training kept.")
@@ -61,7 +71,7 @@ def convert_checkpoint(
     """Turn other people's weights into a checkpoint that load_model opens."""
     get_origin(origin)
     refuse_existing(out)
-    described = read_description(config, recipe, origin)
+    described = read_description(config, recipe, changes or (), origin)
     model = convert(
         read_weights(weights), described, origin=origin, averaged=averaged, source=str(weights)
     )
@@ -80,13 +90,17 @@ def refuse_existing(folder: Path) -> None:
         raise CheckpointError(f"--out {folder}: is not empty, expected a new or empty folder")
 
 
-def read_description(config: Path | None, recipe: str | None, origin: str) -> ModelConfig:
+def read_description(
+    config: Path | None, recipe: str | None, changes: Sequence[str], origin: str
+) -> ModelConfig:
     """The model's configuration from ``--config`` or ``--recipe``, whichever was given."""
     if (config is None) == (recipe is None):
         raise ConfigError("give either --config or --recipe, exactly one of them")
     if recipe is not None:
-        return load_options(recipe).model
+        return load_options(own_recipe(recipe), changes).model
     assert config is not None
+    if changes:
+        raise ConfigError("--set changes a recipe, but --config is given; change that file instead")
     try:
         described = json.loads(config.read_text(encoding="utf-8"))
     except FileNotFoundError:
