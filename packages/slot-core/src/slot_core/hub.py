@@ -144,18 +144,49 @@ class HubModel(nn.Module):
         Raises:
             CheckpointError: if the Hub refuses or cannot be reached.
         """
-        api = HfApi(token=token)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, card=card)
-            try:
-                repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-                commit = api.upload_folder(
-                    repo_id=repo_id, folder_path=folder, commit_message=commit_message
-                )
-            # A failed upload of the weights is a RuntimeError in huggingface_hub.
-            except (HTTPError, HFValidationError, OSError, RuntimeError) as error:
-                raise CheckpointError(f"cannot push to {repo_id}: {_reason(error)}") from error
-        return commit.commit_url
+            return push_folder(
+                folder, repo_id, private=private, token=token, commit_message=commit_message
+            )
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    token: str | None = None,
+    commit_message: str = "Upload model",
+) -> str:
+    """Upload a saved checkpoint as it is, with the card that lies in it.
+
+    Args:
+        folder: that ``save_pretrained`` wrote.
+        repo_id: the repository, which is made if there is none.
+        private: whether a new one is.
+        token: None for the one that this machine is logged in with.
+        commit_message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        CheckpointError: if the Hub refuses or cannot be reached.
+    """
+    api = HfApi(token=token)
+    try:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=[CONFIG, WEIGHTS, CARD],
+            commit_message=commit_message,
+        )
+    # A failed upload of the weights is a RuntimeError in huggingface_hub.
+    except (HTTPError, HFValidationError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"cannot push to {repo_id}: {_reason(error)}") from error
+    return commit.commit_url
 
 
 def locate_checkpoint(
