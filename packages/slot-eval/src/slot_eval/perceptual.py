@@ -1,11 +1,14 @@
-"""LPIPS (Zhang et al., CVPR 2018), by the library of its authors, behind the extra ``perceptual``.
+"""LPIPS (Zhang et al., CVPR 2018, arXiv 1801.03924), by torchmetrics, behind the extra ``perceptual``.
 
-The library brings the weights that it learned itself. The network under them (torchvision's AlexNet
-or VGG) is fetched by torchvision, or read from a local file: ``weights``, as torchvision publishes
-it.
+torchmetrics brings the weights that LPIPS learned itself. Those of the network under them
+(torchvision's AlexNet, VGG or SqueezeNet) torchvision downloads once, to
+``$TORCH_HOME/hub/checkpoints``; without a network, put the file there, or name one: ``weights``, as
+torchvision publishes it.
 """
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,8 @@ from slot_eval.errors import EvalError
 from slot_eval.streaming.metric import StreamingMetric
 
 Videos = Float[Tensor, "batch *time channels height width"]
-NETWORKS = ("alex", "vgg", "squeeze")
+# The library's names of the networks, and torchvision's.
+NETWORKS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
 
 def lpips(
@@ -54,36 +58,51 @@ def lpips_of(network: str, weights: str | None) -> Callable[[Tensor, Tensor], Te
 
 
 def loaded(network: str, weights: str | None) -> Any:
-    """The library's model in eval mode."""
+    """The library's network in eval mode."""
     if network not in NETWORKS:
         raise EvalError(f"LPIPS has the networks {', '.join(NETWORKS)}, not {network!r}")
     try:
-        import lpips as library
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        with published_file(network, weights):
+            metric = LearnedPerceptualImagePatchSimilarity(net_type=network)  # pyright: ignore[reportArgumentType]: checked above
     except ImportError as error:
         raise EvalError("LPIPS needs an extra: pip install 'slot-eval[perceptual]'") from error
-    try:
-        model = library.LPIPS(net=network, pnet_rand=weights is not None, verbose=False)
     except OSError as error:
         raise EvalError(
-            f"the weights of {network} cannot be fetched ({error}); give a local file"
+            f"the weights of {network} cannot be fetched ({error}); give a local file as "
+            "--lpips-weights, or leave --lpips out"
         ) from error
-    if weights is not None:
-        read_backbone(model, Path(weights))
-    return model.eval().requires_grad_(False)
+    return metric.net.eval().requires_grad_(False)
 
 
-def read_backbone(model: Any, path: Path) -> None:
-    """Fill the network under LPIPS from a file as torchvision publishes it."""
+@contextmanager
+def published_file(network: str, weights: str | None) -> Iterator[None]:
+    """Let torchvision find ``weights`` where it looks for the file that it publishes."""
+    if weights is None:
+        yield
+        return
+    from torchvision.models import get_model, get_model_weights
+
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise EvalError(f"{path}: cannot be read as weights: {first_line(error)}") from error
-    # The library cuts torchvision's ``features`` into slices that keep the layers' numbers.
-    own = model.net.state_dict()
-    renamed = {key: "features." + key.split(".", 1)[1] for key in own if key.startswith("slice")}
-    if missing := [name for name in renamed.values() if name not in state]:
-        raise EvalError(f"{path}: lacks {missing[0]}, expected torchvision's weights")
-    model.net.load_state_dict({key: state[name] for key, name in renamed.items()})
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # damage comes up as anything from zipfile's to pickle's errors
+        raise EvalError(f"{weights}: cannot be read as weights: {first_line(error)}") from error
+    with torch.device("meta"):
+        own = get_model(NETWORKS[network], weights=None).state_dict()
+    if missing := [name for name in own if name not in state]:
+        raise EvalError(f"{weights}: lacks {missing[0]}, expected torchvision's {network}")
+    url = get_model_weights(NETWORKS[network])["DEFAULT"].url
+    before = torch.hub.get_dir()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "checkpoints")
+        place.mkdir()
+        torch.save(state, place / url.rpartition("/")[2])
+        torch.hub.set_dir(folder)
+        try:
+            yield
+        finally:
+            torch.hub.set_dir(before)
 
 
 def first_line(error: BaseException) -> str:
