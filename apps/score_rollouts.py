@@ -29,13 +29,14 @@ from slot_data.slots import Slots
 from slot_decoders.models import SlotDynamicsModel, load_model
 from slot_eval import Results
 from slot_eval.perceptual import lpips_of
+from slot_eval.predicted_videos import at_size, score_prediction
 from slot_eval.protocols import PREDICTION
 from slot_eval.protocols.prediction import by_future_frame
 from support.checkpoints import replace_text
 from support.command_line import run
 from support.findings import check_free
 from support.slot_inputs import check_slots
-from support.slot_scoring import animation, at_size, divided, score_prediction, strip
+from support.slot_scoring import animation, divided, strip, true_frames
 
 Predictor = Callable[[Tensor, int], Tensor]
 NUM_SHOWN = 4
@@ -90,7 +91,8 @@ def main(
         predictions = {name: predict(past, frames) for name, predict in predictors.items()}
         predictions["found"] = future
         for name, predicted in predictions.items():
-            score_prediction(results[name], model, batch, predicted.to(device), distance)
+            true, seen = true_frames(batch, frames), predicted.to(device)
+            score_prediction(results[name], model, batch["id"], seen, true, lpips=distance)
         if start == 0:
             out.mkdir(parents=True, exist_ok=True)
             show(model, batch, predictions, out)
@@ -146,9 +148,11 @@ def show(model: SlotDynamicsModel, batch: Any, predictions: dict[str, Tensor], o
         return
     device = next(model.parameters()).device
     steps = predictions["model"].shape[1]
-    rows = {"truth": at_size(model, batch["video"][:NUM_SHOWN, -steps:])}
-    for name, predicted in predictions.items():
-        rows[name] = model.decode(predicted[:NUM_SHOWN].to(device))[0].float().cpu()
+    made = {
+        name: model.decode(predicted[:NUM_SHOWN].to(device))[0].float().cpu()
+        for name, predicted in predictions.items()
+    }
+    rows = {"truth": at_size(batch["video"][:NUM_SHOWN, -steps:], made["model"]), **made}
     strip(rows).save(out / "prediction.png")
     animation(rows, out / "prediction.gif")
 

@@ -31,6 +31,7 @@ import torch
 
 from slot_core import CheckpointError, ConfigError, HubModel, ModelCard
 from slot_core.hub import WEIGHTS, load_weights
+from slot_decoders.models.load import first_difference
 
 STATE = "state.pt"
 CHECKSUMS = "checksums.json"
@@ -218,19 +219,9 @@ def _check_same_run(stated: Path, options: Mapping[str, Any], *, resume: bool) -
         before = json.loads(stated.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{stated}: is not readable JSON ({error})") from None
-    difference = _first_difference(before, json.loads(json.dumps(options)))
+    difference = first_difference(before, json.loads(json.dumps(options)), other="this one's")
     if difference:
         raise ConfigError(f"{stated.parent}: holds another run; {difference}")
-
-
-def _first_difference(before: Any, now: Any, key: str = "") -> str | None:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in sorted(before.keys() | now.keys()):
-            inner = f"{key}.{name}" if key else name
-            if found := _first_difference(before.get(name), now.get(name), inner):
-                return found
-        return None
-    return None if before == now else f"its {key} is {before!r}, this one's is {now!r}"
 
 
 def _first_line(error: Exception) -> str:

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from slot_decoders.models import RelationReadoutModel, SlotDynamicsModel
-from slot_decoders.models.preprocessing import resize
 from slot_eval import Results
+from slot_eval.predicted_videos import at_size, score_prediction
 from slot_eval.protocols import ANSWERS, PREDICTION
 from support.pictures import pixels, sheet
 
@@ -38,49 +38,19 @@ def update_of_slots(
     past, future = divided(model, batch["slots"])
     # The frames of a clip are already as far apart as those the model was trained on.
     predicted = model.rollout(past.to(device), future.shape[1], stride=1)
-    score_prediction(results, model, batch, predicted)
+    true = true_frames(batch, future.shape[1])
+    score_prediction(results, model, batch["id"], predicted, true)
 
 
-def score_prediction(
-    results: Results[Any],
-    model: SlotDynamicsModel,
-    batch: Mapping[str, Any],
-    predicted: Float[Tensor, "batch future slots dim"],
-    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> None:
-    """Score the future slots of a batch, and what they look like where it has pixels.
-
-    Args:
-        results: under the protocol of predictions.
-        model: that decodes the slots.
-        batch: of ``burn_in`` and more frames; the last ones are those predicted.
-        predicted: slots of its last frames.
-        lpips: compares pictures as well, see ``slot_eval.perceptual.lpips_of``; None for not.
-    """
-    future = predicted.shape[1]
-    more: dict[str, Any] = {}
-    if model.decoder is not None and "video" in batch:
-        painted, masks = model.decode(predicted)
-        more["lpips"] = lpips
-        more["videos"] = painted.float().cpu(), at_size(model, batch["video"][:, -future:])
-        if masks is not None and "labels" in batch:
-            true = batch["labels"][:, -future:]
-            found = torch.nn.functional.interpolate(
-                masks.flatten(0, 1).float().cpu(), true.shape[-2:], mode="bilinear"
-            )
-            more["labels"] = found.argmax(1).unflatten(0, true.shape[:2]), true
-    results.update(batch["id"], predicted.float().cpu(), batch["slots"][:, -future:], **more)
+def true_frames(batch: Mapping[str, Any], count: int) -> dict[str, Tensor]:
+    """What the last ``count`` frames of a collated batch hold."""
+    return {key: batch[key][:, -count:] for key in ("slots", "video", "labels") if key in batch}
 
 
 def divided(model: SlotDynamicsModel, slots: Tensor) -> tuple[Tensor, Tensor]:
     """The burn-in and the frames after it."""
     burn_in = model.config.dynamics.burn_in
     return slots[:, :burn_in], slots[:, burn_in:]
-
-
-def at_size(model: SlotDynamicsModel, video: Tensor) -> Tensor:
-    """A video in [0, 1] at the size that the model paints."""
-    return resize(video, model.preprocessing.image_size).clamp(0, 1)
 
 
 def drawn_prediction(
@@ -90,9 +60,10 @@ def drawn_prediction(
     if model.decoder is None or "video" not in batch:
         return
     past, future = divided(model, batch["slots"])
-    painted, _ = model.decode(model.rollout(past.to(device), future.shape[1], stride=1))
-    true = at_size(model, batch["video"][:, -future.shape[1] :])
-    strip({"truth": true, "prediction": painted.float().cpu()}).save(path)
+    painted = model.decode(model.rollout(past.to(device), future.shape[1], stride=1))[0]
+    painted = painted.float().cpu()
+    true = at_size(batch["video"][:, -future.shape[1] :], painted)
+    strip({"truth": true, "prediction": painted}).save(path)
 
 
 def strip(rows: Mapping[str, Float[Tensor, "batch time 3 height width"]]) -> Image.Image:

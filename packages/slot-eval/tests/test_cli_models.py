@@ -210,7 +210,10 @@ def test_report_shows_the_best_and_the_worst(cli, tmp_path):
         (("run", *MODEL, *DATA, "--num-slots", 7), "the model rows:any has 4 slots, not 7"),
         (("run", *MODEL, *DATA, "--also", "hota"), "no further metric 'hota'; known: panoptic"),
         (("run", *MODEL, *DATA, "--report"), "--report needs a folder"),
-        (("predict-video", *MODEL, *DATA, "--burn-in", 3), "there is none to predict"),
+        (
+            ("predict-video", *MODEL, *DATA, "--burn-in", 3),
+            "the 3 that the model sees there is none",
+        ),
         (("compose", *MODEL, *DATA, "--features", "no.pt"), "no.pt: there is no such file"),
         (("explain", "dino"), "there is no protocol 'dino'; known: slotdiffusion"),
         (("seeds", "nowhere"), "nowhere: cannot be read as a result"),

@@ -16,7 +16,8 @@ from slot_eval.features import Extractor, load_extractor
 from slot_eval.functional.composition import compose_slots
 from slot_eval.functional.frechet import frechet_distance
 from slot_eval.jobs import Block, Job, OpenJob, Sample, of_one_shape
-from slot_eval.model_jobs import at_size, model_errors
+from slot_eval.model_jobs import model_errors
+from slot_eval.predicted_videos import at_size
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import base64
 import html
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,8 @@ import torch
 from torch import Tensor
 
 from slot_eval.errors import EvalError
-from slot_eval.jobs import OpenJob
-from slot_eval.model_jobs import PredictJob, ReconstructJob, SegmentJob
-from slot_eval.palette import coloured
 from slot_eval.report import decimal
 
-EXHIBITS = 4  # best and as many worst
-FRAMES = 4  # of a clip
 BINS = 20
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
@@ -139,6 +134,12 @@ def pillow() -> Any:
     return Image
 
 
+def as_bytes(video: Tensor) -> np.ndarray:
+    """Frames in [0, 1] as uint8 [T H W 3]."""
+    pixels = (video.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).numpy()
+
+
 def save_pictures(path: Path, pictures: Tensor) -> None:
     """A row of pictures in [0, 1], [N 3 H W], as one file."""
     image = pillow().fromarray(np.concatenate(list(as_bytes(pictures)), axis=1))
@@ -146,96 +147,3 @@ def save_pictures(path: Path, pictures: Tensor) -> None:
         image.save(path)
     except OSError as error:
         raise EvalError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-# ------------------------------------------------------------------ which samples are shown
-
-
-def extremes(
-    rows: Sequence[Mapping[str, Any]], metric: str
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The worst and the best rows, each with the title of its group; no row twice."""
-    defined = [row for row in rows if not math.isnan(row.get(metric, math.nan))]
-    ranked = sorted(defined, key=lambda row: (row[metric], row["id"]))
-    worst = ranked[:EXHIBITS]
-    best = [row for row in ranked[::-1][:EXHIBITS] if row not in worst]
-    for row in best:
-        yield f"Best by {metric}", row
-    for row in worst:
-        yield f"Worst by {metric}", row
-
-
-def segmentation_exhibits(
-    opened: OpenJob, rows: Sequence[Mapping[str, Any]], ids: Sequence[str]
-) -> list[Exhibit]:
-    """Picture, truth and found segments of the best and worst samples by FG-ARI."""
-    if not isinstance(opened.job, SegmentJob):
-        raise TypeError("only a SegmentJob has segments to show")
-    keeping = replace(opened, job=replace(opened.job, keep=True))
-    found = []
-    for title, row in extremes(rows, "fg_ari"):
-        index, frame = placed(row["id"], ids)
-        sample = opened.sample(index)
-        predicted = kept(keeping, index)
-        chosen = [frame] if frame is not None else frames_of(len(predicted))
-        pictures = {
-            "sample": strip(as_bytes(sample["video"][chosen] / 255)),
-            "truth": strip(coloured(sample["labels"][chosen])),
-            "found": strip(coloured(predicted[chosen] + 1)),
-        }
-        scores = ", ".join(f"{name} {decimal(row[name])}" for name in ("fg_ari", "ari", "mbo"))
-        found.append(Exhibit(title, f"{row['id']}: {scores}", pictures))
-    return found
-
-
-def video_exhibits(
-    opened: OpenJob, rows: Sequence[Mapping[str, Any]], ids: Sequence[str]
-) -> list[Exhibit]:
-    """Sample and reconstruction (or prediction) of the best and worst samples by PSNR."""
-    if not isinstance(opened.job, ReconstructJob | PredictJob):
-        raise TypeError("only a job that paints has videos to show")
-    first = opened.job.burn_in if isinstance(opened.job, PredictJob) else 0
-    keeping = replace(opened, job=replace(opened.job, keep=True))
-    found = []
-    for title, row in extremes(rows, "psnr"):
-        index, _ = placed(row["id"], ids)  # of a predicted frame, its whole clip is shown
-        true = opened.sample(index)["video"][first:] / 255
-        predicted = kept(keeping, index)
-        chosen = frames_of(len(predicted))
-        pictures = {
-            "sample": strip(as_bytes(true[chosen])),
-            "model": strip(as_bytes(predicted[chosen])),
-        }
-        found.append(Exhibit(title, f"{row['id']}: psnr {decimal(row['psnr'])}", pictures))
-    return found
-
-
-def placed(row_id: str, ids: Sequence[str]) -> tuple[int, int | None]:
-    """The index of a row's sample, and its frame where frames or chunks have rows of their own."""
-    if row_id in ids:
-        return ids.index(row_id), None
-    name, _, frame = row_id.rpartition("+" if row_id.rpartition("+")[0] in ids else "/")
-    return ids.index(name), int(frame)
-
-
-def kept(keeping: OpenJob, index: int) -> Tensor:
-    """What the model made of one sample, seen in the same block as when it was scored."""
-    start = index - index % keeping.job.batch_size
-    return keeping.block(start).kept[index - start]
-
-
-def frames_of(num_frames: int) -> list[int]:
-    """Some frames of a clip, the first and the last among them."""
-    count = min(FRAMES, num_frames)
-    return sorted({round(place) for place in np.linspace(0, num_frames - 1, count).tolist()})
-
-
-def as_bytes(video: Tensor) -> np.ndarray:
-    """Frames in [0, 1] as uint8 [T H W 3]."""
-    pixels = (video.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).numpy()
-
-
-def strip(frames: np.ndarray) -> np.ndarray:
-    """Frames side by side."""
-    return np.concatenate(list(frames), axis=1)

@@ -90,6 +90,12 @@ class OpenJob:
         return self.job.num_samples(self.dataset)
 
     @property
+    def burn_in(self) -> int:
+        """How many frames are seen before the first that is predicted."""
+        stated = getattr(self.job, "burn_in", None)
+        return self.model.burn_in if stated is None else stated
+
+    @property
     def starts(self) -> range:
         """The first sample of each block."""
         return range(0, len(self), self.job.batch_size)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from slot_eval import plugins, protocols
 from slot_eval.errors import EvalError
 from slot_eval.jobs import Block, Job, OpenJob, Sample, on_device
 from slot_eval.perceptual import lpips_of
+from slot_eval.predicted_videos import score_prediction
 from slot_eval.streaming import Results
 
 MARKS = ("overlap", "void", "class_labels")
@@ -79,78 +79,69 @@ class ReconstructJob(Job):
         predicted, true = predicted.cpu().float(), true.cpu()
         ids = [sample["id"] for sample in samples]
         results = Results(protocols.RECONSTRUCTION)
-        results.update(ids, predicted, true)
-        rows = {row["id"]: row for row in results.rows}
-        if self.lpips is not None:
-            values = lpips_of(self.lpips, self.lpips_weights)(predicted, true)
-            for name, value in zip(ids, values.tolist(), strict=True):
-                rows[name]["lpips"] = value
-        return Block(ids, list(rows.values()), list(predicted) if self.keep else [])
+        perceptual = None if self.lpips is None else lpips_of(self.lpips, self.lpips_weights)
+        results.update(ids, predicted, true, lpips=perceptual)
+        return Block(ids, results.rows, list(predicted) if self.keep else [])
 
 
 @dataclass(frozen=True)
 class PredictJob(Job):
     """Give a model the slots of the first ``burn_in`` frames, let it roll out those of the others,
-    paint them, and compare with what the frames hold.
+    paint them where it can, and compare with what the frames hold.
 
-    ``encoder``: the saved model that makes slots of frames; the model itself where it can.
+    ``burn_in``: None for as many as the model says. ``encoder``: the saved model that makes slots
+    of frames; the model itself where it can.
     """
 
-    burn_in: int = 6
+    burn_in: int | None = None
     encoder: str | None = None
     keep: bool = False
 
-    needs: ClassVar[tuple[str, ...]] = ("rollout", "decode")
+    needs: ClassVar[tuple[str, ...]] = ("rollout",)
 
     def open(self) -> OpenJob:
         """Load both models and the data."""
         opened = super().open()
-        if self.encoder is None and not callable(getattr(opened.model, "encode", None)):
+        if self.burn_in is None and getattr(opened.model, "burn_in", None) is None:
             raise EvalError(
-                f"the model {self.model} makes no slots of frames; give the one that does as "
-                "--encoder"
+                f"the model {self.model} does not say how many frames it must see; give --burn-in"
             )
-        if self.encoder is None:
-            return opened
-        encoder = on_device(plugins.load_model(self.encoder), self.device)
-        return replace(opened, encoder=encoder)
+        encoder = opened.model
+        if self.encoder is not None:
+            encoder = on_device(plugins.load_model(self.encoder), self.device)
+        if not callable(getattr(encoder, "encode", None)):
+            raise EvalError(
+                f"the model {self.encoder or self.model} makes no slots of frames; give the one "
+                "that does as --encoder"
+            )
+        made, taken = (getattr(one, "num_slots", None) for one in (encoder, opened.model))
+        if None not in (made, taken) and made != taken:
+            raise EvalError(
+                f"the model {self.encoder} makes {made} slots, {self.model} predicts {taken}"
+            )
+        return opened if self.encoder is None else replace(opened, encoder=encoder)
 
     def batch(self, opened: OpenJob, samples: list[Sample]) -> Block:
         """Predict and compare a batch."""
-        video = opened.video(samples)
-        num_steps = video.shape[1] - self.burn_in
+        video, burn_in = opened.video(samples), opened.burn_in
+        num_steps = video.shape[1] - burn_in
         if num_steps < 1:
             raise EvalError(
                 f"sample {samples[0]['id']!r} of {self.data} has {video.shape[1]} frames; "
-                f"after --burn-in {self.burn_in} there is none to predict"
+                f"after the {burn_in} that the model sees there is none to predict"
             )
+        results = Results(protocols.PREDICTION)
+        ids = [sample["id"] for sample in samples]
         told = opened.conditioning(samples)
         with model_errors("predict", samples):
             slots = (opened.encoder or opened.model).encode(video, **told).slots
-            past, future = slots[:, : self.burn_in], slots[:, self.burn_in :]
-            predicted = opened.model.rollout(past, num_steps)
-            painted, masks = opened.model.decode(predicted)
-        painted = painted.float().cpu().clamp(0, 1)
-        true = at_size(video[:, self.burn_in :].cpu(), painted)
-        more: dict[str, Any] = {"videos": (painted, true)}
-        if masks is not None and all("labels" in sample for sample in samples):
-            labels = torch.stack([sample["labels"][self.burn_in :] for sample in samples])
-            protocol = protocols.get("slotdiffusion")
-            more["labels"] = protocol.labels(masks, *labels.shape[-2:]).cpu(), labels
-        results = Results(protocols.PREDICTION)
-        ids = [sample["id"] for sample in samples]
-        results.update(ids, predicted.float().cpu(), future.float().cpu(), **more)
-        return Block(ids, results.rows, list(painted) if self.keep else [])
-
-
-def at_size(video: Tensor, like: Tensor) -> Tensor:
-    """A video at the size of another one, made smaller without aliasing."""
-    if video.shape[-2:] == like.shape[-2:]:
-        return video
-    flat = torch.nn.functional.interpolate(
-        video.flatten(0, 1).float(), like.shape[-2:], mode="bilinear", antialias=True
-    )
-    return flat.unflatten(0, video.shape[:2]).clamp(0, 1)
+            predicted = opened.model.rollout(slots[:, :burn_in], num_steps)
+            true = {"slots": slots[:, burn_in:], "video": video[:, burn_in:]}
+            if all("labels" in sample for sample in samples):
+                true["labels"] = torch.stack([sample["labels"][burn_in:] for sample in samples])
+            painted = score_prediction(results, opened.model, ids, predicted, true)
+        kept = list(painted) if self.keep and painted is not None else []
+        return Block(ids, results.rows, kept)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al., CVPR 2018, arXiv 1801.03924), by torchmetrics, behind the extra ``perceptual``.
+"""LPIPS (Zhang et al. 2018, arXiv 1801.03924), by torchmetrics, behind the extra ``perceptual``.
 
 torchmetrics brings the weights that LPIPS learned itself. Those of the network under them
 (torchvision's AlexNet, VGG or SqueezeNet) torchvision downloads once, to

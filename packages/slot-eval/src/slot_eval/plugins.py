@@ -5,7 +5,8 @@ A package offers, in the entry-point group
 * ``slot_eval.models``: a callable ``load_model(path_or_repo) -> model``. What a command asks of the
   model are methods on videos in [0, 1], [B T 3 H W]: ``segment(video, source=None)`` -> soft masks
   [B T K H W]; ``reconstruct(video)`` -> video; ``encode(video).slots`` [B T K D];
-  ``rollout(slots, num_steps)`` -> slots of later frames; ``sample(slots)`` -> video. A model with
+  ``rollout(slots, num_steps)`` -> slots of later frames, with ``burn_in``, how many it needs;
+  ``sample(slots)`` -> video; ``decode(slots)`` -> video and soft masks, or None. A model with
   ``conditioned_on`` (a kind) and ``num_slots`` also takes ``conditioning=`` in those on videos.
 * ``slot_eval.datasets``: a callable ``load_dataset_by_name(name, *, split, **options)`` whose
   result has ``len`` and items ``{"video": uint8 [T 3 H W], "id": str}`` with, as far as they are

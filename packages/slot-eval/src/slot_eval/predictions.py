@@ -17,7 +17,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -28,17 +28,30 @@ from slot_eval.errors import EvalError
 
 # "1": one bit per pixel; "I": how Pillow before 11.3 opens some 16-bit files
 LABEL_MODES = {"1", "L", "P", "I;16", "I;16B", "I"}
+T = TypeVar("T", covariant=True)
 
 
-class Labels(ABC):
-    """Labels by sample id; ``source`` is the path that messages name."""
+class Predictions(ABC, Generic[T]):
+    """Tensors by sample id; ``source`` is the path that messages name."""
 
     source: str
     ids: tuple[str, ...]
 
     @abstractmethod
-    def load(self, name: str) -> Integer[Tensor, "time height width"]:
-        """The labels of one sample."""
+    def load(self, name: str) -> T:
+        """Those of one sample."""
+
+    @abstractmethod
+    def sample(self, name: str) -> dict[str, Any]:
+        """One sample as a data set would give it."""
+
+
+class Labels(Predictions[Integer[Tensor, "time height width"]]):
+    """Labels by sample id."""
+
+    def sample(self, name: str) -> dict[str, Any]:
+        """One sample as a data set would give it."""
+        return {"id": name, "labels": self.load(name), "overlap": self.overlap(name)}
 
     def overlap(self, name: str) -> Bool[Tensor, "time height width"] | None:
         """Where annotated objects overlap; None where the source does not say."""
@@ -114,30 +127,14 @@ class PngLabels(Labels):
 
     def __init__(self, folder: Path, *, clips: bool = False) -> None:
         self.source = str(folder)
-        self._open = pillow_open(self.source)
-        self._paths: dict[str, list[Path]] = {}
-        for path in sorted(folder.rglob("*.png"), key=natural):
-            inside = path.relative_to(folder)
-            if clips and inside.parent == Path():
-                raise EvalError(f"{path}: lies in no folder; a clip is a folder of label PNGs")
-            name = (inside.parent if clips else inside.with_suffix("")).as_posix()
-            self._paths.setdefault(name, []).append(path)
-        if not self._paths:
-            raise EvalError(f"{folder}: holds no .png file")
+        self._open = pillow_open(self.source, "label PNGs")
+        self._paths = files_by_id(folder, [".png"], "label PNGs", clips=clips)
         self.ids = tuple(sorted(self._paths))
 
     def load(self, name: str) -> Integer[Tensor, "time height width"]:
         """The labels of one clip, or of one picture as a clip of one frame."""
         paths = self._paths[name]
-        frames = [self._read(path) for path in paths]
-        for path, frame in zip(paths, frames, strict=True):
-            if frame.shape != frames[0].shape:
-                height, width = frame.shape
-                raise EvalError(
-                    f"{path}: is {height}x{width}, but {paths[0].name} of the same clip is "
-                    f"{frames[0].shape[0]}x{frames[0].shape[1]}"
-                )
-        return torch.from_numpy(torch_integers(np.stack(frames)))
+        return torch.from_numpy(torch_integers(stacked_frames(paths, map(self._read, paths))))
 
     def _read(self, path: Path) -> np.ndarray:
         try:
@@ -150,12 +147,46 @@ class PngLabels(Labels):
         return array
 
 
+def files_by_id(
+    folder: Path, suffixes: Sequence[str], what: str, *, clips: bool
+) -> dict[str, list[Path]]:
+    """The files under a folder that belong to each sample: one, or with ``clips`` its frames."""
+    found: dict[str, list[Path]] = {}
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    for path in sorted(files, key=natural):
+        inside = path.relative_to(folder)
+        if clips and inside.parent == Path():
+            raise EvalError(f"{path}: lies in no folder; a clip is a folder of {what}")
+        name = (inside.parent if clips else inside.with_suffix("")).as_posix()
+        found.setdefault(name, []).append(path)
+        if not clips and len(found[name]) > 1:
+            raise EvalError(
+                f"{path}: {found[name][0].name} lies beside it, so {name!r} is there twice"
+            )
+    if not found:
+        raise EvalError(f"{folder}: holds no {' or '.join(suffixes)} file")
+    return found
+
+
+def stacked_frames(paths: Sequence[Path], frames: Iterable[np.ndarray]) -> np.ndarray:
+    """The frames of a clip as one array; raises EvalError if their sizes differ."""
+    arrays = list(frames)
+    (height, width), first = arrays[0].shape[:2], paths[0].name
+    for path, frame in zip(paths, arrays, strict=True):
+        if frame.shape != arrays[0].shape:
+            raise EvalError(
+                f"{path}: is {frame.shape[0]}x{frame.shape[1]}, but {first} of the same clip is "
+                f"{height}x{width}"
+            )
+    return np.stack(arrays)
+
+
 def natural(path: Path) -> list[str | int]:
     """A key that sorts paths as people number them: 2 before 10."""
     return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", str(path))]
 
 
-def check_same_ids(predictions: Labels, truth: Labels) -> None:
+def check_same_ids(predictions: Predictions[Any], truth: Predictions[Any]) -> None:
     """Raise EvalError unless both hold the same samples."""
     predicted, true = set(predictions.ids), set(truth.ids)
     if missing := sorted(true - predicted):
@@ -227,14 +258,12 @@ def torch_integers(array: np.ndarray) -> np.ndarray:
     return array.astype(np.int64 if wide else np.int32)
 
 
-def pillow_open(source: str) -> Any:
+def pillow_open(source: str, what: str) -> Any:
     """``PIL.Image.open``; raises EvalError that names the package where it is missing."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise EvalError(
-            f"{source}: label PNGs need Pillow: pip install 'slot-eval[png]'"
-        ) from error
+        raise EvalError(f"{source}: {what} need Pillow: pip install 'slot-eval[png]'") from error
     return Image.open
 
 

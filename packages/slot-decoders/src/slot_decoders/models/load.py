@@ -170,15 +170,20 @@ def start_decoder(
     model.decoder.load_state_dict(trained.decoder.state_dict(), strict=True)
 
 
-def first_difference(theirs: Any, ours: Any, key: str = "") -> str | None:
-    """Where two configurations differ first, in words; None if they are equal."""
+def first_difference(
+    theirs: Any, ours: Any, key: str = "", *, other: str = "the model's"
+) -> str | None:
+    """Where two configurations differ first, in words; None if they are equal.
+
+    ``other`` is what the sentence calls ``ours``.
+    """
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted(theirs.keys() | ours.keys()):
             inner = f"{key}.{name}" if key else name
-            if found := first_difference(theirs.get(name), ours.get(name), inner):
+            if found := first_difference(theirs.get(name), ours.get(name), inner, other=other):
                 return found
         return None
-    return None if theirs == ours else f"its {key} is {theirs!r}, the model's is {ours!r}"
+    return None if theirs == ours else f"its {key} is {theirs!r}, {other} is {ours!r}"
 
 
 def _inside(name: str, parts: Sequence[str]) -> bool:

@@ -83,6 +83,11 @@ class SlotDynamicsModel(HubModel):
         """How many slots a frame has."""
         return self.config.num_slots
 
+    @property
+    def burn_in(self) -> int:
+        """How many consecutive frames of a video ``rollout`` needs."""
+        return self.config.dynamics.burn_in * self.config.stride
+
     def forward(
         self,
         slots: Slots,

@@ -50,6 +50,12 @@ Also = Annotated[
     list[str] | None,
     typer.Option(help=f"Further metrics, or all: {', '.join(FURTHER_METRICS)}; repeatable."),
 ]
+Lpips = Annotated[
+    str | None, typer.Option(help="Also LPIPS, with this network: alex, vgg or squeeze.")
+]
+LpipsWeights = Annotated[
+    Path | None, typer.Option(help="The network's weights, as torchvision publishes them.")
+]
 Out = Annotated[Path | None, typer.Option(help="Folder for result.json and the rows.")]
 Rows = Annotated[bool, typer.Option("--rows", help="One row per sample: to --out, or shown.")]
 RowsForm = Annotated[RowsFormat, typer.Option(help="The form of the rows in --out.")]

@@ -35,7 +35,7 @@ from slot_eval.commands.common import (
     settings_of,
 )
 from slot_eval.errors import EvalError
-from slot_eval.html_report import segmentation_exhibits
+from slot_eval.exhibits import segmentation_exhibits
 from slot_eval.model_jobs import SegmentJob
 from slot_eval.predictions import save_labels
 from slot_eval.report import make_result

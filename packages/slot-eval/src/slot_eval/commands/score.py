@@ -1,5 +1,7 @@
-"""``slot-eval score``: predicted labels against the truth."""
+"""``slot-eval score``: predicted labels, or painted pictures, against the truth."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +11,11 @@ from slot_eval import plugins, protocols
 from slot_eval.commands.common import (
     Also,
     Limit,
+    Lpips,
+    LpipsWeights,
     Options,
     Out,
-    Protocol,
+    Report,
     Rows,
     RowsForm,
     Split,
@@ -21,52 +25,143 @@ from slot_eval.commands.common import (
     parse_options,
 )
 from slot_eval.errors import EvalError
+from slot_eval.exhibits import label_exhibits, painted_exhibits
+from slot_eval.html_report import Exhibit
+from slot_eval.perceptual import lpips_of
+from slot_eval.picture_files import open_pictures
 from slot_eval.predictions import check_same_ids, open_labels
 from slot_eval.report import make_result
-from slot_eval.scoring import samples_of_dataset, samples_of_file, score_predictions
+from slot_eval.scoring import score_pictures, score_predictions
 from slot_eval.streaming import Results
+from slot_eval.truth import DatasetTruth, FileTruth, labels_of, pictures_of
+
+PICTURES = protocols.RECONSTRUCTION.id
+Protocol = Annotated[
+    str,
+    typer.Option(
+        help=f"One of: {', '.join(protocols.names())}; or {PICTURES}, which compares pictures."
+    ),
+]
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help=".npz file or folder of label PNGs.")],
+    predictions: Annotated[
+        Path, typer.Argument(help=".npz file, or folder of label PNGs or of pictures.")
+    ],
     truth: Annotated[Path | None, typer.Option(help="The truth, in the same two forms.")] = None,
     data: Annotated[str | None, typer.Option(help="The truth, as a data set by name.")] = None,
     split: Split = "test",
     option: Options = None,
     limit: Limit = None,
     clips: Annotated[
-        bool, typer.Option("--clips", help="Each folder of label PNGs is a clip, not pictures.")
+        bool, typer.Option("--clips", help="Each folder of files is a clip, not pictures.")
     ] = False,
     protocol: Protocol = "slotdiffusion",
     also: Also = None,
+    lpips: Lpips = None,
+    lpips_weights: LpipsWeights = None,
     out: Out = None,
     rows: Rows = False,
     rows_format: RowsForm = "jsonl",
+    report: Report = False,
 ) -> None:
-    """Score predicted labels against the truth."""
+    """Score predicted labels, or painted pictures, against the truth."""
     if (truth is None) == (data is None):
         raise EvalError("give the truth either as --truth PATH or as --data NAME")
     if truth is not None and (option or limit):
         raise EvalError("--option and --limit belong to --data, not to --truth")
-    results = Results(protocols.get(protocol))
+    if protocol != PICTURES and lpips is not None:
+        raise EvalError(f"--lpips compares pictures, which needs --protocol {PICTURES}")
+    if protocol == PICTURES and also:
+        raise EvalError(f"--also is of labels, and --protocol {PICTURES} compares pictures")
     further = also_of(also)
-    check_out(out, rows, rows_format)
-    labels = open_labels(predictions, clips=clips)
-    settings: dict[str, Any] = {"command": "score", "also": list(further)}
-    card = None
-    if data is not None:
-        options = parse_options(option)
-        dataset = plugins.load_dataset(data, split, options)
-        samples = samples_of_dataset(dataset, data, limit)
-        score_predictions(labels, samples, data, results, further)
-        settings |= {"split": split, "options": options, "limit": limit}
-        name, card = f"{data}/{split}", plugins.data_card(data, split, options)
+    check_out(out, rows, rows_format, report)
+    given = Given(truth, data, split, parse_options(option), limit, clips)
+    if protocol == PICTURES:
+        weights = None if lpips_weights is None else str(lpips_weights)
+        scored = of_pictures(predictions, given, lpips, weights, report)
     else:
-        true = open_labels(truth or "", clips=clips)
-        check_same_ids(labels, true)
-        score_predictions(labels, samples_of_file(true), true.source, results, further)
-        name = true.source
+        scored = of_labels(predictions, given, protocol, further, report)
+    settings = {"command": "score", **scored.settings, **given.settings}
     result = make_result(
-        results, model=str(predictions), data=name, settings=settings, data_card=card
+        scored.results,
+        model=str(predictions),
+        data=given.name,
+        settings=settings,
+        data_card=None if data is None else plugins.data_card(data, split, given.options),
     )
-    finish(results, result, out, rows, rows_format)
+    finish(scored.results, result, out, rows, rows_format, scored.exhibits if report else None)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says of the truth: a path, or a data set."""
+
+    path: Path | None
+    data: str | None
+    split: str
+    options: dict[str, Any]
+    limit: int | None
+    clips: bool
+
+    @property
+    def name(self) -> str:
+        """What a result calls it."""
+        return str(self.path) if self.data is None else f"{self.data}/{self.split}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a result says of it."""
+        if self.data is None:
+            return {}
+        return {"split": self.split, "options": self.options, "limit": self.limit}
+
+    def dataset(self) -> tuple[Any, str, int | None]:
+        """The data set, its name, and how many samples count."""
+        assert self.data is not None
+        loaded = plugins.load_dataset(self.data, self.split, self.options)
+        return loaded, self.data, self.limit
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores, what a result says of how they were made, and what a report shows."""
+
+    results: Results
+    settings: dict[str, Any]
+    exhibits: Sequence[Exhibit]
+
+
+def of_labels(
+    predictions: Path, given: Given, protocol: str, also: tuple[str, ...], report: bool
+) -> Scored:
+    """Score labels."""
+    results = Results(protocols.get(protocol))
+    found = open_labels(predictions, clips=given.clips)
+    if given.data is None:
+        files = open_labels(given.path or "", clips=given.clips)
+        check_same_ids(found, files)
+        truth = FileTruth(files, labels_of)
+    else:
+        truth = DatasetTruth(*given.dataset(), labels_of)
+    score_predictions(found, truth, results, also)
+    exhibits = label_exhibits(results.rows, found, truth) if report else []
+    return Scored(results, {"also": list(also)}, exhibits)
+
+
+def of_pictures(
+    predictions: Path, given: Given, lpips: str | None, weights: str | None, report: bool
+) -> Scored:
+    """Score pictures."""
+    results = Results(protocols.RECONSTRUCTION)
+    found = open_pictures(predictions, clips=given.clips)
+    perceptual = None if lpips is None else lpips_of(lpips, weights)
+    if given.data is None:
+        files = open_pictures(given.path or "", clips=given.clips)
+        check_same_ids(found, files)
+        truth = FileTruth(files, pictures_of)
+    else:
+        truth = DatasetTruth(*given.dataset(), pictures_of)
+    score_pictures(found, truth, results, perceptual)
+    exhibits = painted_exhibits(results.rows, found, truth) if report else []
+    return Scored(results, {"lpips": lpips}, exhibits)

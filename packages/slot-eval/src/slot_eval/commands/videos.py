@@ -1,6 +1,5 @@
 """``slot-eval reconstruct`` and ``predict-video``: what a model paints against the truth."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +10,8 @@ from slot_eval.commands.common import (
     Data,
     Device,
     Limit,
+    Lpips,
+    LpipsWeights,
     Model,
     NumSlots,
     Options,
@@ -29,19 +30,12 @@ from slot_eval.commands.common import (
     provenance,
     settings_of,
 )
-from slot_eval.html_report import video_exhibits
+from slot_eval.exhibits import video_exhibits
 from slot_eval.model_jobs import PredictJob, ReconstructJob
 from slot_eval.protocols.prediction import by_future_frame
 from slot_eval.provenance import model_hash
 from slot_eval.report import make_result
 from slot_eval.streaming import Results
-
-Lpips = Annotated[
-    str | None, typer.Option(help="Also LPIPS, with this network: alex, vgg or squeeze.")
-]
-LpipsWeights = Annotated[
-    Path | None, typer.Option(help="The network's weights, as torchvision publishes them.")
-]
 
 
 def reconstruct(
@@ -97,7 +91,10 @@ def predict_video(
     encoder: Annotated[
         str | None, typer.Option(help="The model that makes slots of frames, if it is another.")
     ] = None,
-    burn_in: Annotated[int, typer.Option(min=1, help="Frames that the model sees.")] = 6,
+    burn_in: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames that are seen; else as many as the model needs."),
+    ] = None,
     split: Split = "test",
     option: Options = None,
     limit: Limit = None,
@@ -135,7 +132,7 @@ def predict_video(
     settings = settings_of(
         "predict-video",
         opened,
-        burn_in=burn_in,
+        burn_in=opened.burn_in,
         encoder=encoder,
         encoder_hash=model_hash(opened.encoder),
     )

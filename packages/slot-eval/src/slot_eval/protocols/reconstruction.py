@@ -1,7 +1,7 @@
 """The protocol of reconstructions: MSE, PSNR and SSIM of every frame, the mean over a clip's frames
 and then over samples, each once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from slot_eval.functional.reconstruction import METRICS, Reduction, mse, psnr, ssim
 
 Video = Float[Tensor, "batch time channels height width"]
+Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,20 @@ class ReconstructionProtocol:
         """One row per sample."""
         return list(ids)
 
-    def score(self, predicted: Video, true: Video) -> dict[str, Float64[Tensor, " batch"]]:
-        """Score videos in [0, 1]: metric name -> one value per sample.
+    def score(
+        self, predicted: Video, true: Video, *, lpips: Perceptual | None = None
+    ) -> dict[str, Float64[Tensor, " batch"]]:
+        """Score videos in [0, 1]: metric name -> one value per sample; LPIPS with ``lpips``, a
+        function of ``slot_eval.perceptual``.
 
         Raises EvalError on videos that differ in shape, are not in [0, 1] or smaller than 11x11.
         """
-        return {
+        scores = {
             "mse": mse(predicted, true, reduction=self.mse_reduction),
             "psnr": psnr(predicted, true),
             "ssim": ssim(predicted, true),
         }
+        return scores if lpips is None else scores | {"lpips": lpips(predicted, true)}
 
     def settings(self) -> dict[str, Any]:
         """Every field by name, for result files."""
