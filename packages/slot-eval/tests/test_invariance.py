@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from slot_eval.functional import METRICS, segmentation_metrics
+from slot_eval.functional import METRICS, clip_metrics, segmentation_metrics
 
 EXACT = {"rtol": 0, "atol": 0, "equal_nan": True}
 
@@ -46,6 +46,22 @@ def test_order_of_pixels(pictures, metric):
         segmentation_metrics(predicted, true)[metric],
         **EXACT,
     )
+
+
+def test_order_of_frames(draw):
+    """Metrics of single frames do not know it, nor do those of a clip's pixels together; identity
+    switches do."""
+    predicted, true = draw(4, 6, 9, 9, true=4, predicted=5, agree=0.1)
+    true[1, 2:4] = 0
+    before, after = clip_metrics(predicted, true), clip_metrics(predicted.flip(1), true.flip(1))
+    shuffled = torch.tensor([3, 0, 5, 1, 4, 2])
+    mixed = clip_metrics(predicted[:, shuffled], true[:, shuffled])
+    for name, values in before.items():
+        if name.startswith("identity"):
+            continue
+        for other in (after[name], mixed[name]):
+            torch.testing.assert_close(other, values, rtol=0, atol=1e-14, equal_nan=True)
+    assert (mixed["identity_switches"] != before["identity_switches"]).any()
 
 
 @pytest.mark.parametrize("metric", METRICS)
