@@ -13,11 +13,9 @@ from predicting import tiny_video_model
 from runs import APPS
 
 import publish as publish_app
+from hub_server import Hub, running_hub
 from slot_core import ModelCard
 from support.command_line import run
-
-sys.path.append(str(APPS.parent / "packages" / "slot-core" / "tests"))
-from hub_server import Hub, running_hub  # pyright: ignore[reportMissingImports]: found above
 
 REPOSITORY = "someone/tiny"
 

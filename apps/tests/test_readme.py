@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 import slot_data
-from slot_decoders.models import build_model
+from slot_decoders.models import build_model, presets
 from slot_decoders.models.state_dicts import get_origin
 from support.options import load_options
 
@@ -66,7 +66,7 @@ def test_every_command_and_snippet_runs(tmp_path):
         assert words[:2] == ["uv", "run"], command
         call(tmp_path, shortened(words[2:]), command)
         run += 1
-    assert run >= 14
+    assert run >= 20
     for block in blocks("python"):
         call(tmp_path, [sys.executable, "-c", block], block)
     assert (tmp_path / "found" / "overview.png").exists()
@@ -94,6 +94,30 @@ def fill_in(folder: Path) -> None:
     config = load_options("slot_attention/clevrtex").model
     names = get_origin("slotdiffusion").state_dict_map(config)
     torch.save(names.to_theirs(build_model(config).state_dict()), folder / "FILE.pth")
+    fill_in_what_is_scored(folder)
+
+
+def fill_in_what_is_scored(folder: Path) -> None:
+    """A network that sees pictures, answers about videos, and a SlotFormer for savi/shapes."""
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Flatten())
+    torch.jit.save(torch.jit.trace(network, torch.rand(2, 3, 64, 64)), folder / "NETWORK.pt")
+    answers = {
+        "ids": np.array(["a", "b"]),
+        "logits": np.array([1.0, -1.0]),
+        "outcomes": np.array([True, False]),
+        "seed": np.array(0),
+        "step": np.array(10),
+    }
+    np.savez(folder / "ANSWERS.npz", **answers)
+    video = load_options("savi/shapes").model
+    presets.slot_former(
+        num_slots=video.num_slots,
+        slot_dim=video.slot_dim,
+        dynamics={"burn_in": 4, "model_dim": 32, "num_layers": 1, "hidden_dim": 32},
+        stride=1,
+        preprocessing=video.preprocessing.model_dump(),
+        decoder=video.decoder.model_dump(),
+    ).save_pretrained(folder / "SLOTFORMER")
 
 
 def save(pixels: np.ndarray, path: Path) -> None:

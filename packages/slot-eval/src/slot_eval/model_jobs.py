@@ -90,11 +90,13 @@ class PredictJob(Job):
     paint them where it can, and compare with what the frames hold.
 
     ``burn_in``: None for as many as the model says. ``encoder``: the saved model that makes slots
-    of frames; the model itself where it can.
+    of frames; the model itself where it can. ``lpips``: also LPIPS, with this network.
     """
 
     burn_in: int | None = None
     encoder: str | None = None
+    lpips: str | None = None
+    lpips_weights: str | None = None
     keep: bool = False
 
     needs: ClassVar[tuple[str, ...]] = ("rollout",)
@@ -133,13 +135,14 @@ class PredictJob(Job):
         results = Results(protocols.PREDICTION)
         ids = [sample["id"] for sample in samples]
         told = opened.conditioning(samples)
+        lpips = None if self.lpips is None else lpips_of(self.lpips, self.lpips_weights)
         with model_errors("predict", samples):
             slots = (opened.encoder or opened.model).encode(video, **told).slots
             predicted = opened.model.rollout(slots[:, :burn_in], num_steps)
             true = {"slots": slots[:, burn_in:], "video": video[:, burn_in:]}
             if all("labels" in sample for sample in samples):
                 true["labels"] = torch.stack([sample["labels"][burn_in:] for sample in samples])
-            painted = score_prediction(results, opened.model, ids, predicted, true)
+            painted = score_prediction(results, opened.model, ids, predicted, true, lpips=lpips)
         kept = list(painted) if self.keep and painted is not None else []
         return Block(ids, results.rows, kept)
 

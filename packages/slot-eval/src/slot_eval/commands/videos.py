@@ -104,6 +104,8 @@ def predict_video(
     processes: Processes = 1,
     threads: Threads = None,
     seed: Seed = 0,
+    lpips: Lpips = None,
+    lpips_weights: LpipsWeights = None,
     out: Out = None,
     rows: Rows = False,
     rows_format: RowsForm = "jsonl",
@@ -123,6 +125,8 @@ def predict_video(
         num_slots=num_slots,
         burn_in=burn_in,
         encoder=encoder,
+        lpips=lpips,
+        lpips_weights=None if lpips_weights is None else str(lpips_weights),
     )
     check_out(out, rows, rows_format, report)
     results, opened, ids = Results(protocols.PREDICTION), job.open(), []
@@ -133,6 +137,7 @@ def predict_video(
         "predict-video",
         opened,
         burn_in=opened.burn_in,
+        lpips=lpips,
         encoder=encoder,
         encoder_hash=model_hash(opened.encoder),
     )
