@@ -101,14 +101,14 @@ def fill_in_what_is_scored(folder: Path) -> None:
     """A network that sees pictures, answers about videos, and a SlotFormer for savi/shapes."""
     network = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Flatten())
     torch.jit.save(torch.jit.trace(network, torch.rand(2, 3, 64, 64)), folder / "NETWORK.pt")
-    answers = {
-        "ids": np.array(["a", "b"]),
-        "logits": np.array([1.0, -1.0]),
-        "outcomes": np.array([True, False]),
-        "seed": np.array(0),
-        "step": np.array(10),
-    }
-    np.savez(folder / "ANSWERS.npz", **answers)
+    np.savez(
+        folder / "ANSWERS.npz",
+        ids=np.array(["a", "b"]),
+        logits=np.array([1.0, -1.0]),
+        outcomes=np.array([True, False]),
+        seed=np.array(0),
+        step=np.array(10),
+    )
     video = load_options("savi/shapes").model
     presets.slot_former(
         num_slots=video.num_slots,
