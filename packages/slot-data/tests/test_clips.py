@@ -51,8 +51,9 @@ def test_number_of_clips(length, num_frames, stride, clips):
 def test_which_clips_are_samples(clips, length, starts):
     choice = ClipChoice(3, 2, clips)
     assert choice.count("video v", length) == len(starts)
-    assert choice.of("video v", length) == [range(start, start + 6, 2) for start in starts]
-    used = [number for frames in choice.of("video v", length) for number in frames]
+    clips = [choice.frames(number) for number in range(choice.count("video v", length))]
+    assert clips == [range(start, start + 6, 2) for start in starts]
+    used = [number for frames in clips for number in frames]
     assert max(used) < length
     if clips == "apart":
         assert len(set(used)) == len(used)

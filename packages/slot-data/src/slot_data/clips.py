@@ -88,23 +88,6 @@ class ClipChoice:
             start = block * self.num_frames * self.stride + offset
         return clip_frames(start, self.num_frames, self.stride)
 
-    def of(self, video: str, length: int) -> list[range]:
-        """The frames of each clip of a video of `length` frames. Raises DataError, calling it
-        `video`, if it holds none."""
-        return [self.frames(number) for number in range(self.count(video, length))]
-
-
-@dataclass(frozen=True)
-class WholeVideo(ClipChoice):
-    """Each video as one clip of all its frames, however many these are. With `num_frames` 1 single
-    pictures are videos, else folders of pictures are."""
-
-    stride: int = 1
-    clips: Clips = "every"
-
-    def of(self, video: str, length: int) -> list[range]:
-        return [range(length)]
-
 
 @dataclass(frozen=True)
 class RandomClip:

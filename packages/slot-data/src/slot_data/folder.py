@@ -18,19 +18,21 @@ Where ROOT is not divided, a hash of each sample's path divides it: 80 % train, 
 """
 
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Unpack
 
-from slot_data.clips import ClipChoice, Clips, WholeVideo
-from slot_data.folder_pictures import PictureClip, picture_clips
-from slot_data.folder_videos import VideoClip, video_clips
+import numpy as np
+
+from slot_data.clips import ClipChoice, Clips
+from slot_data.folder_pictures import PictureVideo, picture_videos
+from slot_data.folder_videos import FilmVideo, film_videos
 from slot_data.framing import Framing, FramingOptions
+from slot_data.packed_list import PackedList
 from slot_data.raw_bits import key_of
 from slot_data.sample import DataError, Sample
 
 SPLITS = ("train", "validation", "test")
-KINDS = {"images": picture_clips, "videos": video_clips}
+KINDS = {"images": picture_videos, "videos": film_videos}
 
 
 class Folder:
@@ -65,46 +67,43 @@ class Folder:
         self._framing = replace(self.default_framing, **framing)
         if split not in (*SPLITS, "all"):
             raise DataError(f"split {split!r} of folder is not one of {', '.join(SPLITS)}, all")
-        self._split, self._num_frames = split, num_frames
-        self._sections = _sections(self.root, split)
-        self._clips = self._found(ClipChoice(num_frames, stride, clips))
-        if not self._clips:
+        self._choice = ClipChoice(num_frames, stride, clips)
+        sections = _sections(self.root, split)
+        videos = [
+            video
+            for section in sections
+            for name, video in _videos_by_name(self.root, section, self._choice).items()
+            if sections != [self.root] or split in ("all", _split_of(name))
+        ]
+        self._ends = np.cumsum([video.clips(self._choice) for video in videos])
+        self._videos = PackedList(videos)
+        if not videos:
             raise DataError(
                 f"split {split!r} of {self.root} is empty: it has too few samples to divide by "
                 "hash; use split 'all' or make folders train, validation and test"
             )
-        _masks_in_all_or_none(self.root, self._sections)
+        _masks_in_all_or_none(self.root, sections)
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {self.root}: there are {len(self)}")
-        return self._framing(self._clips[index].read())
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        clip = index - (int(self._ends[number - 1]) if number else 0)
+        return self._framing(self._videos[number].read(self._choice.frames(clip)))
 
     @property
     def num_videos(self) -> int:
         return len(self._videos)
 
     def clip_ids(self, number: int) -> list[str]:
-        return self._videos[number].ids(self.root)
+        return self._videos[number].ids()
 
     def read_video(self, number: int, frames: range) -> Sample:
         """These frames as they are in the files. Raises DataError as reading a sample does."""
-        return self._videos[number].part(frames).read()
-
-    @cached_property
-    def _videos(self) -> list[PictureClip | VideoClip]:
-        return self._found(WholeVideo(min(self._num_frames, 2)))
-
-    def _found(self, choice: ClipChoice) -> list[PictureClip | VideoClip]:
-        clips: list[PictureClip | VideoClip] = []
-        for section in self._sections:
-            for name, found in _clips_by_name(self.root, section, choice).items():
-                if self._sections != [self.root] or self._split in ("all", _split_of(name)):
-                    clips += found
-        return clips
+        return self._videos[number].looked_through().read(frames)
 
 
 def _sections(root: Path, split: str) -> list[Path]:
@@ -128,9 +127,9 @@ def _sections(root: Path, split: str) -> list[Path]:
     return [root / split]
 
 
-def _clips_by_name(
+def _videos_by_name(
     root: Path, section: Path, choice: ClipChoice
-) -> dict[str, list[PictureClip]] | dict[str, list[VideoClip]]:
+) -> dict[str, PictureVideo] | dict[str, FilmVideo]:
     kinds = [name for name in KINDS if (section / name).is_dir()]
     if len(kinds) != 1:
         state = "both" if kinds else "neither"

@@ -1,9 +1,10 @@
-"""Clips of the user's pictures, or of folders of frames, and of the masks that go with them."""
+"""The user's pictures, or folders of frames, and of the masks that go with them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from slot_data.clips import ClipChoice
@@ -14,32 +15,39 @@ from slot_data.video_files import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
-class PictureClip:
-    """A picture, or some of the pictures of one folder; masks are those of the same ones."""
+class PictureVideo:
+    """A picture, or the pictures of one folder, in order. pictures, masks: paths below `root`, as
+    texts, which take less room than paths."""
 
-    identity: str
-    pictures: tuple[Path, ...]
-    masks: tuple[Path, ...] | None
+    root: str
+    pictures: tuple[str, ...]
+    masks: tuple[str, ...] | None
 
-    def read(self) -> Sample:
-        return read_sample(self.identity, self.pictures, self.masks)
+    def clips(self, choice: ClipChoice) -> int:
+        """How many it gives. Raises DataError if it is too short for one."""
+        folder = Path(self.root, self.pictures[0]).parent
+        return choice.count(f"video {folder}", len(self.pictures))
 
-    def ids(self, root: Path) -> list[str]:
+    def read(self, frames: range) -> Sample:
+        pictures, masks = (
+            None if names is None else [Path(self.root, names[frame]) for frame in frames]
+            for names in (self.pictures, self.masks)
+        )
+        return read_sample(self.pictures[frames.start], pictures or [], masks)
+
+    def looked_through(self) -> PictureVideo:
+        return self
+
+    def ids(self) -> list[str]:
         """For each frame, the id of the clip that begins with it."""
-        return [picture.relative_to(root).as_posix() for picture in self.pictures]
-
-    def part(self, frames: range) -> PictureClip:
-        chosen = slice(frames.start, frames.stop, frames.step)
-        masks = self.masks[chosen] if self.masks else None
-        return replace(self, pictures=self.pictures[chosen], masks=masks)
+        return list(self.pictures)
 
 
-def picture_clips(root: Path, section: Path, choice: ClipChoice) -> dict[str, list[PictureClip]]:
-    """The clips of what a hash may not tear apart, by its path below `section`/images: pictures,
-    or whole folders of frames.
+def picture_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, PictureVideo]:
+    """What a hash may not tear apart, by its path below `section`/images: pictures, or whole
+    folders of frames where a clip has more than one.
 
-    Raises DataError if there are no pictures, a folder of frames is too short, or a picture or
-    mask has no counterpart.
+    Raises DataError if there are no pictures, or a picture or mask has no counterpart.
     """
     folder = section / "images"
     _refuse_videos(folder)
@@ -48,21 +56,16 @@ def picture_clips(root: Path, section: Path, choice: ClipChoice) -> dict[str, li
         kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise DataError(f"no images found in {folder} (looked for {kinds})")
     masks = _masks(section, pictures)
-    found = {}
-    for name, frames in _groups(folder, pictures, choice.num_frames).items():
-        clips = [
-            tuple(frames[number] for number in numbers)
-            for numbers in choice.of(f"video {frames[0].parent}", len(frames))
-        ]
-        found[name] = [
-            PictureClip(
-                clip[0].relative_to(root).as_posix(),
-                clip,
-                tuple(masks[picture] for picture in clip) if masks else None,
-            )
-            for clip in clips
-        ]
-    return found
+
+    def below(paths: Iterable[Path]) -> tuple[str, ...]:
+        return tuple(path.relative_to(root).as_posix() for path in paths)
+
+    return {
+        name: PictureVideo(
+            str(root), below(frames), below(masks[frame] for frame in frames) if masks else None
+        )
+        for name, frames in _groups(folder, pictures, choice.num_frames).items()
+    }
 
 
 def _refuse_videos(images: Path) -> None:

@@ -1,8 +1,9 @@
-"""Clips of the user's video files and of the masks that go with them."""
+"""The user's video files and the masks that go with them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from slot_data.clips import ClipChoice
@@ -11,41 +12,52 @@ from slot_data.image_files import sample_of
 from slot_data.sample import DataError, Sample
 from slot_data.video_files import VIDEO_SUFFIXES, FrameTimes, VideoFile, frame_times, require_av
 
+_recent_times = lru_cache(4)(frame_times)  # a video is read whole in several parts
+
 
 @dataclass(frozen=True)
-class VideoClip:
-    """Some frames of a video file; masks are those of the same frames."""
+class FilmVideo:
+    """A video file below `root`. times: where its frames are; None where nobody looked. masks: one
+    for each frame, below `root`."""
 
-    identity: str
-    video: VideoFile
-    frames: range
-    masks: tuple[Path, ...] | None
+    root: str
+    name: str
+    times: FrameTimes | None
+    masks: tuple[str, ...] | None
 
-    def read(self) -> Sample:
-        pixels = self.video.read(self.frames)
-        names = [f"frame {number} of {self.video.path}" for number in self.frames]
-        return sample_of(self.identity, pixels, names, self.masks)
+    @property
+    def path(self) -> Path:
+        return Path(self.root, self.name)
 
-    def ids(self, root: Path) -> list[str]:
-        """For each frame, the id of the clip that begins with it."""
-        name = self.video.path.relative_to(root).as_posix()
-        return [f"{name}/{frame}" for frame in self.frames]
+    def clips(self, choice: ClipChoice) -> int:
+        """How many it gives. Raises DataError if it is too short for one."""
+        return 1 if self.times is None else choice.count(f"video {self.path}", self.times.count)
 
-    def part(self, frames: range) -> VideoClip:
-        """Those of this clip's frames."""
-        masks = tuple(self.masks[frame] for frame in frames) if self.masks else None
-        chosen = self.frames[frames.start : frames.stop : frames.step]
-        return replace(self, frames=chosen, masks=masks)
+    def read(self, frames: range) -> Sample:
+        pixels = VideoFile(self.path, self.times).read(frames)
+        names = [f"frame {number} of {self.path}" for number in frames]
+        masks = self.masks and [Path(self.root, self.masks[frame]) for frame in frames]
+        return sample_of(f"{self.name}/{frames.start}", pixels, names, masks or None)
+
+    def looked_through(self) -> FilmVideo:
+        """With its times. Raises DataError if the file cannot be looked through."""
+        return replace(self, times=self.times or _recent_times(self.path))
+
+    def ids(self) -> list[str]:
+        """For each frame, the id of the clip that begins with it. Raises DataError if nobody has
+        looked the file through yet, and it cannot be."""
+        times = self.times or _recent_times(self.path)
+        return [f"{self.name}/{frame}" for frame in range(times.count)]
 
 
-def video_clips(root: Path, section: Path, choice: ClipChoice) -> dict[str, list[VideoClip]]:
-    """The clips of each file below `section`/videos, by its path below that.
+def film_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, FilmVideo]:
+    """The files below `section`/videos, by their paths below that.
 
     A file is looked through here, without being decoded, only where its number of frames is
-    needed: for the clips "every", and to count its masks.
+    needed: for all clips but the "first", and to count its masks.
 
-    Raises DataError if there are no videos, PyAV is missing, a video cannot be read or is too
-    short, or masks are missing, too many, too few, or without a video.
+    Raises DataError if there are no videos, PyAV is missing, a video cannot be read, or masks are
+    missing, too many, too few, or without a video.
     """
     folder = section / "videos"
     paths = files_below(folder, VIDEO_SUFFIXES)
@@ -55,26 +67,19 @@ def video_clips(root: Path, section: Path, choice: ClipChoice) -> dict[str, list
     masks = _masks(section, paths)
     found = {}
     for path in paths:
-        times = frame_times(path) if masks or choice.clips == "every" else None
+        times = frame_times(path) if masks or choice.clips != "first" else None
         if times is not None and masks and len(masks[path]) != times.count:
             raise DataError(
                 f"{_masks_of(section, path)} holds {len(masks[path])} masks, but video {path} has "
                 f"{times.count} frames; expected one mask per frame"
             )
-        found[path.relative_to(folder).as_posix()] = [
-            VideoClip(
-                f"{path.relative_to(root).as_posix()}/{frames.start}",
-                VideoFile(path, times),
-                frames,
-                tuple(masks[path][number] for number in frames) if masks else None,
-            )
-            for frames in _clips(path, times, choice)
-        ]
+        found[path.relative_to(folder).as_posix()] = FilmVideo(
+            str(root),
+            path.relative_to(root).as_posix(),
+            times,
+            tuple(mask.relative_to(root).as_posix() for mask in masks[path]) if masks else None,
+        )
     return found
-
-
-def _clips(path: Path, times: FrameTimes | None, choice: ClipChoice) -> list[range]:
-    return [choice.first] if times is None else choice.of(f"video {path}", times.count)
 
 
 def _masks_of(section: Path, video: Path) -> Path:

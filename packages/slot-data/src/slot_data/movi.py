@@ -32,6 +32,7 @@ from slot_data.movi_folders import (
     video_folders,
 )
 from slot_data.movi_tfrecord import Flow, RecordVideo, Wanted, record_videos
+from slot_data.packed_list import PackedList
 from slot_data.sample import DataError
 from slot_data.video_clips import VideoClips
 
@@ -92,7 +93,7 @@ class Movi(VideoClips):
         wanted = Wanted(masks, flow, depth, checksums)
         videos = self._of_split(split, resolution, wanted)
         choice = ClipChoice(num_frames, stride, clips)
-        super().__init__(videos, choice, replace(self.default_framing, **framing))
+        super().__init__(PackedList(videos), choice, replace(self.default_framing, **framing))
 
     def _place(self, layout: str) -> Path:
         """What has to be there for a layout."""
@@ -197,10 +198,10 @@ class SteveMovi(VideoClips):
         place = _inside(Path(root).expanduser(), self.folder)
         videos = _inside(place, "val" if split == "validation" else split)
         super().__init__(
-            [
+            PackedList(
                 replace(video, length=min(video.length, NUM_FRAMES))
                 for video in video_folders(videos, PER_OBJECT, masks)
-            ],
+            ),
             ClipChoice(num_frames, stride, clips),
             replace(self.default_framing, **framing),
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
 
 from slot_data.clips import ClipChoice
 from slot_data.framing import Framing
@@ -41,17 +41,17 @@ class VideoClips:
     ) -> None:
         self._videos, self._choice, self._framing = videos, choice, framing
         counts = (choice.count(str(v), v.length) if choice else 1 for v in videos)
-        self._ends = list(accumulate(counts))
+        self._ends = np.cumsum(np.fromiter(counts, dtype=np.int64))
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index}: there are {len(self)}")
-        number = bisect_right(self._ends, index)
+        number = int(np.searchsorted(self._ends, index, side="right"))
         video = self._videos[number]
-        clip = index - (self._ends[number - 1] if number else 0)
+        clip = index - (int(self._ends[number - 1]) if number else 0)
         frames = self._choice.frames(clip) if self._choice else range(video.length)
         return self._framing(video.read(f"{video.name}/{frames.start}", frames))
 

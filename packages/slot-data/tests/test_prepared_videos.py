@@ -1,0 +1,64 @@
+"""DAVIS and YouTube-VIS prepared: for the same clip the same frames, labels, classes, void and
+overlaps as from their files, whatever the length of the videos."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import test_davis
+import test_youtube_vis
+from scenes import assert_all_same, prepared
+
+from slot_data import DataError, load_dataset_by_name
+
+CLIPS: tuple[dict[str, Any], ...] = (
+    {},  # whole videos, which differ in length
+    {"num_frames": 2, "clips": "every"},
+    {"num_frames": 2, "stride": 2, "clips": "apart", "short": "drop", "image_size": 16},
+    {"num_frames": 1, "clips": "every", "fit": "file", "relabel": False},
+)
+
+
+def both(name, root, out, split, **options):
+    return [load_dataset_by_name(name, split=split, root=r, **options) for r in (root, out)]
+
+
+def one_object(name, time):
+    """As DAVIS 2016 stores it."""
+    return np.where(test_davis.ids_of(name, time) == 1, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("options", [{}, {"void": "background"}, {"year": "2016"}])
+def test_davis_as_from_its_files(tmp_path, options):
+    root, out = tmp_path / "raw", tmp_path / "out"
+    if "year" in options:
+        test_davis.write(root, lists="2016", mask=one_object, mode="L")
+    else:
+        test_davis.write(root)
+    manifest = prepared("davis", root, out, ("train", "validation"), options=options)
+    assert [split.frames for split in manifest.splits.values()] == [5, 4]
+    for split in ("train", "validation"):
+        for clips in CLIPS:
+            assert_all_same(*both("davis", root, out, split, **options, **clips))
+    raw, again = both("davis", root, out, "train", **options, masks=False)
+    assert "labels" not in again[0]
+    assert_all_same(raw, again)
+    with pytest.raises(DataError, match="has 2 frames; a clip of 3 frames 1 apart needs 3"):
+        load_dataset_by_name("davis", split="train", root=out, num_frames=3, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"crowd": "void", "overlap": "first"}, {"crowd": "object"}]
+)
+def test_youtube_vis_as_from_its_files(tmp_path, options):
+    root, out = tmp_path / "raw", tmp_path / "out"
+    test_youtube_vis.write(root)
+    given = {"held_out": 1, **options}
+    prepared("youtube_vis", root, out, ("train", "validation"), options=given)
+    for split, count in (("train", 3), ("validation", 1)):
+        for clips in CLIPS:
+            raw, again = both("youtube_vis", root, out, split, **given, **clips)
+            assert_all_same(raw, again)
+            assert clips or len(raw) == count
+    with pytest.raises(DataError, match="was prepared with held_out 1, not 2"):
+        load_dataset_by_name("youtube_vis", split="train", root=out, **{**given, "held_out": 2})
