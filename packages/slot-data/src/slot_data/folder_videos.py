@@ -36,8 +36,10 @@ class FilmVideo:
     def read(self, frames: range) -> Sample:
         pixels = VideoFile(self.path, self.times).read(frames)
         names = [f"frame {number} of {self.path}" for number in frames]
-        masks = self.masks and [Path(self.root, self.masks[frame]) for frame in frames]
-        return sample_of(f"{self.name}/{frames.start}", pixels, names, masks or None)
+        masks = None
+        if self.masks is not None:
+            masks = [Path(self.root, self.masks[frame]) for frame in frames]
+        return sample_of(f"{self.name}/{frames.start}", pixels, names, masks)
 
     def looked_through(self) -> FilmVideo:
         """With its times. Raises DataError if the file cannot be looked through."""
