@@ -5,11 +5,12 @@
 
 From each picture one object is removed by leaving out the slot that found it, and both sets of
 slots are painted from the same noise. With ``--keep`` only the place of the removed slot is
-painted, as ``apps/edit.py --keep`` does, and before the edit nothing is. Printed are, over all
-edits,
+painted, as ``apps/edit.py --keep`` does, and the picture itself is what other pixels are compared
+with. Printed are, over all edits,
 
 - how often the object's pixels are then nearer to what is truly behind the object than to the
-  object (mean squared difference of colours), and how often they were nearer to the object before;
+  object (mean squared difference of colours), and how often they are if the same is painted from
+  all slots;
 - the share of the pixels without any of the object that changed by at most 5 % of the range in
   every colour, on average and in the worst tenth of the edits.
 
@@ -52,7 +53,8 @@ class Edit:
 
     picture: Tensor
     background: Tensor
-    before: Tensor
+    before: Tensor  # what the rest is compared with
+    whole: Tensor  # painted as after the edit, but from all slots
     after: Tensor
     gone: Tensor  # share of a pixel that was the object's
     labels: np.ndarray  # of the slots
@@ -111,21 +113,29 @@ def removals(
         ]
     )
     found = masks[rows].numpy()
-    kept = unchanged = None
+    kept = None
     if keep:
         gone = found == np.array(numbers)[:, None, None]
         kept = video[rows], places_kept(gone)[:, None]
-        unchanged = video[rows], torch.ones_like(kept[1])
-    before = painter.paint(slots[rows], unchanged)[:, 0]
+    whole = painter.paint(slots[rows], kept)[:, 0]
     after = painter.paint(less, kept)[:, 0]
-    size = (before.shape[-2], before.shape[-1])
+    size = (whole.shape[-2], whole.shape[-1])
     behind: Any = collate([data.without(indices[row], chosen[row][0]) for row in rows])
     pictures, backgrounds = (resize(v, size)[:, 0] for v in (video[rows], behind["video"]))
     objects = torch.stack([labels[row] == chosen[row][0] for row in rows])
     shares = resize(objects[:, None, None].float(), size)[:, 0, 0]
     return [
         Edit(*parts)
-        for parts in zip(pictures, backgrounds, before, after, shares, found, strict=True)
+        for parts in zip(
+            pictures,
+            backgrounds,
+            pictures if keep else whole,
+            whole,
+            after,
+            shares,
+            found,
+            strict=True,
+        )
     ]
 
 
@@ -150,7 +160,7 @@ def report(made: list[Edit], tried: int, *, keep: bool) -> None:
     nearer, painted, still = [], [], []
     for edit in made:
         inside, outside = (edit.gone > 0.5).float(), edit.gone == 0
-        for image, gains in ((edit.before, painted), (edit.after, nearer)):
+        for image, gains in ((edit.whole, painted), (edit.after, nearer)):
             to_object = distance(image, edit.picture, inside)
             gains.append(distance(image, edit.background, inside) < to_object)
         changed = (edit.after - edit.before).abs().amax(0)[outside]
@@ -158,7 +168,7 @@ def report(made: list[Edit], tried: int, *, keep: bool) -> None:
     how = "only the place of the slot painted" if keep else "everything painted from slots"
     print(f"{len(made)} objects removed from {tried} pictures, {how}")
     print(f"  nearer to what is behind than to the object: {np.mean(nearer):.1%} of the edits")
-    print(f"    before the edit: {np.mean(painted):.1%}")
+    print(f"    painted from all slots: {np.mean(painted):.1%}")
     print(f"  other pixels that changed by at most {NEAR:.0%}: {np.mean(still):.1%}")
     print(f"    in the worst tenth of the edits: {np.quantile(still, 0.1):.1%} or less")
 
@@ -167,7 +177,7 @@ def drawn(made: list[Edit]) -> Any:
     """The first edits: picture, slots, painted before and after, and the truth."""
     columns: dict[str, list[np.ndarray]] = {}
     for edit in made:
-        tiles = {"picture": edit.picture, "before": edit.before, "after": edit.after}
+        tiles = {"picture": edit.picture, "all slots": edit.whole, "one less": edit.after}
         tiles["truth"] = edit.background
         for heading, tile in tiles.items():
             columns.setdefault(heading, []).append(pixels(tile[None, None])[0, 0])
