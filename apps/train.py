@@ -134,7 +134,9 @@ def main(
     if options.train.compile:
         model.compile()
     trained, optimizer = accelerator.prepare(model, optimizer)
-    log = MetricsLog(out / "metrics.jsonl", start) if is_main else None
+    # A run that was set back, or killed while it was tested, is tested again.
+    tested = start == options.train.num_steps and (out / "test" / RESULT).exists()
+    log = MetricsLog(out / "metrics.jsonl", start, tested=tested) if is_main else None
     if options.log.trackers:
         accelerator.init_trackers("slots", config=flatten(stated))
 
@@ -291,9 +293,7 @@ def main(
     interruption.restore()
 
     # ------------------------------------------------------------------ the score that counts
-    if test_set is not None and (
-        start < options.train.num_steps or not (out / "test" / RESULT).exists()
-    ):
+    if test_set is not None and not tested:
         test = score(
             accelerator,
             published,

@@ -11,16 +11,14 @@ from typing import Any
 class MetricsLog:
     """Appends to ``metrics.jsonl``.
 
-    Lines of steps after ``start_step``, and one cut off by a kill, are dropped first: the run
-    that resumes there writes them again.
+    Lines of steps after ``start_step``, one cut off by a kill, and the line of a test that was not
+    ``tested`` to its end are dropped first: the run that resumes there writes them again.
     """
 
-    def __init__(self, path: Path, start_step: int) -> None:
+    def __init__(self, path: Path, start_step: int, *, tested: bool) -> None:
         self.path = path
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [
-            line for line in lines if _is_whole(line) and json.loads(line)["step"] <= start_step
-        ]
+        kept = [line for line in lines if _is_whole(line) and _stays(line, start_step, tested)]
         temporary = path.with_name(f".{path.name}")
         temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         temporary.replace(path)
@@ -36,6 +34,11 @@ def _is_whole(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
+
+
+def _stays(line: str, start_step: int, tested: bool) -> bool:
+    event = json.loads(line)
+    return event["step"] <= start_step and (tested or event["kind"] != "test")
 
 
 class Throughput:

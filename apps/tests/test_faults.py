@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from support.checkpoints import RunFolder, damage_of
 from support.command_line import run
 from support.interruption import REQUEUE
 
+TOOLS = Path(__file__).parents[2] / "tools"
 LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch"]
 TWO = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
 TWO += ["--dynamo_backend", "no", "--main_process_port", "0"]
@@ -196,6 +198,29 @@ def test_an_output_where_nothing_can_be_written_is_told(tmp_path, tiny, capsys):
     (tmp_path / "file").write_text("not a folder")
     assert call(tiny(tmp_path / "file" / "run")) == 2
     assert "nothing can be written there" in capsys.readouterr().err
+
+
+def test_a_run_killed_while_it_was_tested_is_tested_once_more(tmp_path, tiny):
+    out = tmp_path / "run"
+    assert call(tiny(out)) == 0
+    tested = events(out, "test")
+    (out / "test" / "result.json").rename(out / "test" / "result.json.partial")
+    assert call([*tiny(out), "--resume"]) == 0
+    assert events(out, "test") == tested
+    assert len(tested) == 1
+    assert (out / "test" / "result.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_kills_at_random_moments_change_nothing(processes):
+    command = [sys.executable, str(TOOLS / "bench" / "faults.py"), "--points", "5"]
+    command += ["--processes", str(processes), "--seed", str(processes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ended bitwise equal to the run that was left alone" in done.stdout
+    kills = [int(line.split("|")[2]) for line in done.stdout.splitlines()[3:]]
+    assert sum(kills) == 5
 
 
 @pytest.mark.slow
