@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from slot_core import sample_generators
 from slot_data import collate
 from slot_decoders.models import RelationReadoutModel, SlotAutoencoder, SlotDynamicsModel
 from slot_eval import Results, protocols
@@ -36,8 +37,9 @@ def score(
 ) -> Results:
     """Score the first ``num_samples`` of ``dataset``; each process takes every n-th batch.
 
-    Rows are gathered by sample id, so any number of processes gives the same result. It is empty
-    where objects are to be found and the samples have no labels.
+    Rows are gathered by sample id and first slots drawn from it, so any number of processes gives
+    the same result, whenever it is asked. It is empty where objects are to be found and the
+    samples have no labels.
     """
     finds = isinstance(model, SlotAutoencoder)
     given_slots = isinstance(model, SlotDynamicsModel | RelationReadoutModel)
@@ -60,7 +62,8 @@ def score(
         if "labels" not in batch:
             break  # and still meet the other processes below
         labels = batch["labels"]
-        masks = model.segment(video, conditioning_of(model, batch)).float().cpu()
+        own = sample_generators(0, 0, batch["id"], accelerator.device)
+        masks = model.segment(video, conditioning_of(model, batch), generator=own).float().cpu()
         found = results.protocol.labels(masks, *labels.shape[-2:])
         marks = {name: batch.get(name) for name in ("overlap", "void", "class_labels")}
         results.update(batch["id"], found, labels, **marks)

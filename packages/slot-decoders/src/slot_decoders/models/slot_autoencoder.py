@@ -208,7 +208,7 @@ class SlotAutoencoder(HubModel):
         *,
         source: MaskSource | None = None,
         state: EncoderState | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> Float[Tensor, "batch time slots height width"]:
         """Soft masks at the video's own size, summing to 1 over the slots.
 
@@ -218,14 +218,15 @@ class SlotAutoencoder(HubModel):
             source: "encoder" for the attention of the last iteration, "decoder" for the
                 decoder's masks; None for the model's default.
             state: of the frames before.
-            generator: draws the first slots, where they are random.
+            generator: draws the first slots, where they are random; one for each sample makes
+                its masks independent of the rest of the batch.
 
         Raises:
             InputError: if the decoder makes no masks, or ``source`` is another word.
         """
         source = self._checked(source)
         encoded = self.encoder(video, state, generator, conditioning)
-        decoded = self.decoder.decode(encoded.slots, generator) if source == "decoder" else None
+        decoded = self.decoder.decode(encoded.slots) if source == "decoder" else None
         return _masks(source, encoded, decoded, _size(video))
 
     @without_gradients
