@@ -1,0 +1,129 @@
+"""Memory and step time of a long training of a tiny model: both must stay flat.
+
+    uv run --with matplotlib python tools/bench/long_run.py --picture tools/bench/long_run.png
+
+It trains 20,000 steps on `shapes` with two loader workers, validates and saves on the way, and
+looks once a second at the resident memory of the process and of its workers (from /proc). Printed
+are the growth between the second tenth of the run and the last, and the step time of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BATCH = 4
+TINY = {
+    "model.num_slots": 4,
+    "model.slot_dim": 16,
+    "model.preprocessing.image_size": [32, 32],
+    "model.encoder.preprocessing": None,
+    "model.encoder.corrector.hidden_dim": 16,
+    "model.decoder.channels": [8, 8],
+    "model.decoder.broadcast_size": [8, 8],
+    "model.decoder.output_stride": 1,
+    "data.image_size": 32,
+    "data.num_workers": 2,
+    "train.batch_size": BATCH,
+    "train.num_threads": 1,
+    "train.ema_decay": 0.99,
+    "validation.num_samples": 16,
+    "validation.num_pictures": 2,
+    "log.every": 50,
+}
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def memory(process: int) -> tuple[float, float]:
+    """MiB of a process, and of its children together."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return resident(process), sum(resident(int(child)) for child in children)
+
+
+def resident(process: int) -> float:
+    """MiB of one process; 0 once it has ended."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text().split()
+    except OSError:
+        return 0.0
+    return int(pages[1]) * PAGE / 2**20
+
+
+def observe(steps: int, out: Path) -> tuple[list[tuple[int, float, float]], list[float]]:
+    """Step and memory, second by second, and the seconds of a step, line by line of the log."""
+    changes = {**TINY, "train.num_steps": steps}
+    changes |= {"validation.every": steps // 20, "checkpoint.every": steps // 20}
+    command = [sys.executable, str(ROOT / "apps" / "train.py"), "--out", str(out)]
+    for key, value in changes.items():
+        command += ["--set", f"{key}={json.dumps(value)}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--set", "data.splits.test=null"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    seen: list[tuple[int, float, float]] = []
+    while process.poll() is None:
+        time.sleep(1)
+        lines = trained(out)
+        if lines and process.poll() is None:
+            whole, workers = memory(process.pid)
+            if workers:  # they end before it does
+                seen.append((int(lines[-1]["step"]), whole, workers))
+    if process.returncode:
+        raise SystemExit(f"the training ended with {process.returncode}")
+    return seen, [BATCH / line["samples_per_second"] for line in trained(out)]
+
+
+def trained(out: Path) -> list[dict[str, float]]:
+    """The lines of training in a log that may be being written."""
+    log = out / "metrics.jsonl"
+    whole = log.read_text().rpartition("\n")[0].splitlines() if log.exists() else []
+    return [event for event in map(json.loads, whole) if event["kind"] == "train"]
+
+
+def draw(path: Path, seen: list[tuple[int, float, float]], seconds: list[float]) -> None:
+    """Memory and step time against the step, one above the other."""
+    pyplot = importlib.import_module("matplotlib.pyplot")  # not among the project's own needs
+    figure, (above, below) = pyplot.subplots(2, 1, figsize=(7, 5), sharex=True)
+    steps = [step for step, _, _ in seen]
+    above.plot(steps, [one for _, one, _ in seen], label="process")
+    above.plot(steps, [two for _, _, two in seen], label="two loader workers")
+    above.set(ylabel="resident memory, MiB", ylim=(0, None))
+    above.legend(loc="lower right", frameon=False)
+    below.plot([50 * (n + 1) for n in range(len(seconds))], [1e3 * s for s in seconds], lw=0.7)
+    below.set(xlabel="step", ylabel="step time, ms", ylim=(0, None))
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Train, print, and draw."""
+    parser = argparse.ArgumentParser(description="Watch a long training.")
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--picture", type=Path, help="where to draw the two curves")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        seen, seconds = observe(told.steps, Path(folder) / "run")
+    tenth = max(len(seen) // 10, 1)
+    early, late = seen[tenth : 2 * tenth] or seen, seen[-tenth:]
+    for name, column in (("process", 1), ("workers", 2)):
+        before, after = (statistics.median(row[column] for row in part) for part in (early, late))
+        print(f"{name}: {before:.0f} MiB in the second tenth, {after:.0f} MiB in the last")
+    tenth = max(len(seconds) // 10, 1)
+    before, after = (statistics.median(p) for p in (seconds[tenth : 2 * tenth], seconds[-tenth:]))
+    print(f"step: {before * 1e3:.1f} ms in the second tenth, {after * 1e3:.1f} ms in the last")
+    if told.picture:
+        draw(told.picture, seen, seconds)
+
+
+if __name__ == "__main__":
+    main()
