@@ -228,6 +228,13 @@ def test_a_foreign_readout_is_the_original(
             assert right.float().mean() == outputs[f"{prefix}acc_{threshold:.2f}"]
 
 
+def test_what_a_foreign_slotformer_cannot_be_is_told():
+    changes = {"dynamics": {**DYNAMICS, "residual": True}, "decoder": {"type": "diffusion"}}
+    config = SlotDynamicsConfig.parse(changes, source="test")
+    with pytest.raises(ConfigError, match=r"dynamics\.residual is true, but .* expected false"):
+        get_origin("slotdiffusion").state_dict_map(config)
+
+
 def test_a_foreign_slotformer_is_the_original(
     reference_data: Path, assert_near: Callable[[Tensor, Tensor, float], None]
 ):

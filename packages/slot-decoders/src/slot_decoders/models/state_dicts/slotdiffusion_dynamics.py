@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from slot_core import StrictConfig
+from slot_core import ConfigError, StrictConfig
 from slot_core.slot_dynamics import Encoding
 from slot_decoders.models.configs import (
     DiffusionConfig,
@@ -105,7 +105,16 @@ class LDMSlotFormerArguments(StrictConfig):
 
 
 def dynamics_map(config: SlotDynamicsConfig) -> StateDictMap:
-    """Our modules -> theirs."""
+    """Our modules -> theirs.
+
+    Raises:
+        ConfigError: if ours is one that they do not have.
+    """
+    if config.dynamics.residual:
+        raise ConfigError(
+            "dynamics.residual is true, but SlotDiffusion's SlotFormer predicts slots themselves; "
+            "expected false"
+        )
     assert isinstance(config.decoder, DiffusionConfig)
     ignored, names, batched = dict(diffusion.IGNORED), {}, set()
     for ours, theirs, kind in (
