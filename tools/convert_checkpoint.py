@@ -8,8 +8,9 @@
 ``--recipe`` takes the names of our recipes and those of SlotDiffusion's, which its released weights
 bear; ``--set`` changes its options as in training. ``config.json`` holds the constructor arguments
 of their model under their original names: ``{"cls": "SAVi", "args": {...}}``, or the arguments
-alone for ``SA``. Every tensor of the file must be used or be one that we know to need no
-counterpart. A ``.pth`` is opened as tensors only: code in it is never run.
+alone for ``SA``; of ``--from steve`` and ``--from slate`` the arguments of their training scripts.
+Every tensor of the file must be used or be one that we know to need no counterpart. A ``.pth`` is
+opened as tensors only: code in it is never run.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def read_weights(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if path.suffix in (".pth", ".pt"):
+        if path.suffix in (".pth", ".pt", ".tar"):
             with warnings.catch_warnings(action="ignore"):  # about pickle's protocol
                 return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

@@ -10,6 +10,7 @@ from typing import Any
 from slot_core import ConfigError, HubModel
 from slot_core.backbones import ViT
 from slot_core.backbones.pretrained import load_pretrained
+from slot_decoders import TokenFeatures
 from slot_decoders.models import SlotDynamicsModel, start_decoder, start_from, start_tokenizer
 from support.options import StartOptions
 
@@ -64,6 +65,11 @@ def _begin_backbone(model: Any, options: StartOptions) -> None:
                 f"expected model.encoder.backbone.type=vit"
             )
         load_pretrained(backbone, options.backbone)
+    elif isinstance(backbone, TokenFeatures) and options.weights is None:
+        raise ConfigError(
+            "the frozen tokenizer of model.encoder.backbone would keep its random weights; set "
+            "start.weights to a model that has one, such as a converted checkpoint of SLATE"
+        )
     elif isinstance(backbone, ViT) and backbone.frozen and options.weights is None:
         raise ConfigError(
             "the frozen backbone would keep its random weights; set start.backbone to a folder or "

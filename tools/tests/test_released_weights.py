@@ -7,9 +7,11 @@ the diffusion decoder, which stand beside them. The networks here are its recipe
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,3 +188,20 @@ def test_changes_are_to_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture):
         run(tool.convert_checkpoint, [*words, "--set=model.num_slots=3"])
     assert ended.value.code == 2
     assert "--set changes a recipe, but --config is given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("origin", ["slate", "steve"])
+def test_the_authors_own_checkpoints_convert_from_files(origin: str, tmp_path: Path):
+    """What the models compute is tested in slot-decoders; here their trainers' files are opened."""
+    sys.path.append(str(ROOT / "packages" / "slot-decoders" / "tests"))
+    theirs = importlib.import_module(f"test_state_dicts_{origin}")
+    stored = {"model": theirs.checkpoint(), "epoch": 3, "best_val_loss": 1.5, "optimizer": {}}
+    torch.save(stored, tmp_path / "checkpoint.pt.tar")
+    (tmp_path / "config.json").write_text(json.dumps(theirs.SMALL))
+    files = [f"--weights={tmp_path}/checkpoint.pt.tar", f"--config={tmp_path}/config.json"]
+    with pytest.raises(SystemExit) as ended:
+        run(tool.convert_checkpoint, [f"--from={origin}", *files, f"--out={tmp_path / 'made'}"])
+    assert not ended.value.code
+    model = load_model(tmp_path / "made")
+    assert model.num_slots == theirs.SMALL["num_slots"]
+    assert model.config.preprocessing.mean == (0, 0, 0)

@@ -168,3 +168,18 @@ def test_half_precision_does_not_overflow_on_many_positions():
 def test_an_unknown_differentiation_is_refused():
     with pytest.raises(InputError, match="'implict'; expected one of unrolled, implicit"):
         make(differentiation="implict")
+
+
+def test_the_mlp_may_leave_out_the_last_iteration():
+    torch.manual_seed(0)
+    usual = SlotAttention(6, 8)
+    without = SlotAttention(6, 8, final_mlp=False)
+    without.load_state_dict(usual.state_dict())
+    features, slots = torch.randn(2, 9, 6), torch.randn(2, 3, 8)
+    updated, attention = without(features, slots, 1)
+    assert usual.mlp is not None
+    expected, other = usual(features, slots, 1)
+    torch.testing.assert_close(updated + usual.mlp(updated), expected)
+    assert torch.equal(attention, other)
+    once, _ = usual(features, slots, 1)
+    assert torch.equal(without(features, slots, 2)[0], without(features, once, 1)[0])

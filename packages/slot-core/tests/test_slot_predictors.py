@@ -1,6 +1,7 @@
 """Predictors: what they compute by hand, that slots are a set, and that state is the caller's."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -204,3 +205,19 @@ def test_predictors_run_under_autocast(predictor: nn.Module, slots: Tensor):
     with torch.autocast("cpu", torch.bfloat16):
         got = run(predictor, slots)
     assert (got.float() - expected).norm() < 0.05 * expected.norm()
+
+
+def test_layers_may_add_to_normalised_slots():
+    torch.manual_seed(0)
+    slots = torch.randn(2, 3, 8)
+    predictor = TransformerPredictor(8, num_layers=2, num_heads=2, normed_sum=True).eval()
+    usual = TransformerPredictor(8, num_layers=2, num_heads=2).eval()
+    assert predictor.norm is not None
+    states = {k: v for k, v in predictor.state_dict().items() if not k.startswith("norm.")}
+    usual.load_state_dict(states)
+    first: Any = predictor.layers[0]
+    # A layer that normalises twice, whose first norm leaves normalised slots as they are.
+    expected = predictor.norm(usual(first.norm1(slots))[0])
+    torch.testing.assert_close(predictor(slots)[0], expected, atol=1e-4, rtol=0)
+    with pytest.raises(InputError, match="normed_sum needs norm_first"):
+        TransformerPredictor(8, num_heads=2, norm_first=False, normed_sum=True)

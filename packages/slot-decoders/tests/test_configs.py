@@ -184,8 +184,8 @@ def num_blocks(backbone: nn.Module) -> list[int]:
 
 
 def test_both_kinds_of_backbone_are_built():
-    assert isinstance(build_backbone(CNNConfig()), CNN)
-    deep = build_backbone(ResNetConfig(depth=34, num_stages=2))
+    assert isinstance(build_backbone(CNNConfig(), (64, 64)), CNN)
+    deep = build_backbone(ResNetConfig(depth=34, num_stages=2), (64, 64))
     assert isinstance(deep, ResNet)
     assert num_blocks(deep) == [3, 4]
 

@@ -92,7 +92,7 @@ def test_a_checkpoint_holds_the_backbone_and_loads_without_a_network(
 
 
 def test_every_value_reaches_the_backbone():
-    backbone = build_backbone(ViTConfig(**VIT, kind="dinov2", frozen=False))
+    backbone = build_backbone(ViTConfig(**VIT, kind="dinov2", frozen=False), (224, 224))
     shapes = {name: tuple(value.shape) for name, value in backbone.state_dict().items()}
     assert shapes["embeddings.patch_embeddings.projection.weight"] == (12, 3, 4, 4)
     assert shapes["embeddings.position_embeddings"] == (1, 1 + 2 * 2, 12)

@@ -43,6 +43,7 @@ class SlotAttention(nn.Module):
             arXiv 2207.00787, section 3); nothing reaches the first slots.
             "straight_through": as "implicit", and the first slots receive the gradient of the
             last iteration's input (BO-QSA, Jia et al. 2023, arXiv 2210.08990, equation 5).
+        final_mlp: False leaves the MLP out of the last iteration, as STEVE's code does.
         kmeans_start: start as a soft k-means of the features: queries, keys and values are the
             normalised slots and features themselves and the MLP adds nothing, until training
             says otherwise. Random projections, as usual, have to find this first. Needs
@@ -62,6 +63,7 @@ class SlotAttention(nn.Module):
         epsilon: float = 1e-6,
         gru: bool = True,
         differentiation: Differentiation = "unrolled",
+        final_mlp: bool = True,
         kmeans_start: bool = False,
     ) -> None:
         super().__init__()
@@ -75,6 +77,7 @@ class SlotAttention(nn.Module):
         self.num_iterations = num_iterations
         self.epsilon = epsilon
         self.differentiation = differentiation
+        self.final_mlp = final_mlp
         self.norm_features = nn.LayerNorm(feature_dim)
         self.norm_slots = nn.LayerNorm(slot_dim)
         self.to_query = nn.Linear(slot_dim, slot_dim, bias=False)
@@ -115,13 +118,15 @@ class SlotAttention(nn.Module):
                 slots, _ = self.iterate(inputs, slots)
         else:
             slots = self._without_gradient(inputs, slots, count - 1)
-        slots, attention = self.iterate(inputs, slots)
+        slots, attention = self.iterate(inputs, slots, last=True)
         return slots, attention.detach()
 
     def iterate(
         self,
         inputs: Float[Tensor, "batch feature_dim positions"],
         slots: Float[Tensor, "batch slots dim"],
+        *,
+        last: bool = False,
     ) -> tuple[Float[Tensor, "batch slots dim"], Float[Tensor, "batch slots positions"]]:
         """One iteration (lines 6 to 11 of Algorithm 1) on normalised, transposed features."""
         query = self.to_query(self.norm_slots(slots)) * self.slot_dim**-0.5
@@ -132,7 +137,8 @@ class SlotAttention(nn.Module):
         weights = attention + self.epsilon
         weights = weights / weights.sum(dim=-1, keepdim=True)
         mean = torch.bmm(weights.to(inputs.dtype), inputs.transpose(1, 2))
-        return self._update(self.to_value(mean), slots), attention
+        with_mlp = self.final_mlp or not last
+        return self._update(self.to_value(mean), slots, with_mlp=with_mlp), attention
 
     def _start_as_kmeans(self) -> None:
         if self.to_key.in_features != self.slot_dim or self.gru is not None:
@@ -149,12 +155,16 @@ class SlotAttention(nn.Module):
             nn.init.zeros_(last.bias)
 
     def _update(
-        self, updates: Float[Tensor, "batch slots dim"], slots: Float[Tensor, "batch slots dim"]
+        self,
+        updates: Float[Tensor, "batch slots dim"],
+        slots: Float[Tensor, "batch slots dim"],
+        *,
+        with_mlp: bool,
     ) -> Float[Tensor, "batch slots dim"]:
         if self.gru is not None:
             flat = self.gru(updates.flatten(0, 1), slots.flatten(0, 1).to(updates.dtype))
             updates = flat.view_as(updates)
-        return updates if self.mlp is None else updates + self.mlp(updates)
+        return updates + self.mlp(updates) if self.mlp is not None and with_mlp else updates
 
     def _without_gradient(self, inputs: Tensor, slots: Tensor, count: int) -> Tensor:
         """``count`` iterations that no gradient passes, or passes straight through.

@@ -36,10 +36,12 @@ class TransformerPredictor(nn.Module):
             nothing until training says otherwise. A random transformer throws the slots away that
             the corrector found, and the corrector has to learn in spite of it. Needs
             ``norm_first``.
+        normed_sum: as in STEVE's code, layers add to the normalised slots instead of the slots,
+            and what leaves the last one is normalised. Needs ``norm_first``.
 
     Raises:
-        InputError: if ``num_heads`` does not divide ``slot_dim``, or ``identity_start`` lacks
-            its need.
+        InputError: if ``num_heads`` does not divide ``slot_dim``, or ``identity_start`` or
+            ``normed_sum`` lacks its need.
     """
 
     def __init__(
@@ -52,15 +54,18 @@ class TransformerPredictor(nn.Module):
         norm_first: bool = True,
         dropout: float = 0.1,
         identity_start: bool = False,
+        normed_sum: bool = False,
     ) -> None:
         super().__init__()
         if slot_dim % num_heads:
             raise InputError(f"slots of width {slot_dim} cannot be split among {num_heads} heads")
         if identity_start and not norm_first:
             raise InputError("identity_start needs norm_first: a norm after the sum changes slots")
+        if normed_sum and (identity_start or not norm_first):
+            raise InputError("normed_sum needs norm_first, and slots that it normalises change")
         # Each layer with its own first weights: nn.TransformerEncoder would copy those of one.
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
+            (_NormedSumLayer if normed_sum and layer == 0 else nn.TransformerEncoderLayer)(
                 slot_dim,
                 num_heads,
                 4 * slot_dim if hidden_dim is None else hidden_dim,
@@ -68,8 +73,9 @@ class TransformerPredictor(nn.Module):
                 batch_first=True,
                 norm_first=norm_first,
             )
-            for _ in range(num_layers)
+            for layer in range(num_layers)
         )
+        self.norm = nn.LayerNorm(slot_dim) if normed_sum else None
         if identity_start:
             for layer in self.layers:
                 assert isinstance(layer, nn.TransformerEncoderLayer)
@@ -83,7 +89,20 @@ class TransformerPredictor(nn.Module):
         """The next frame's first slots; there is no state."""
         for layer in self.layers:
             slots = layer(slots)
-        return slots, None
+        return slots if self.norm is None else self.norm(slots), None
+
+
+class _NormedSumLayer(nn.TransformerEncoderLayer):
+    """A layer that adds to its normalised input."""
+
+    def forward(
+        self, src: Float[Tensor, "batch slots dim"], *_: Any, **__: Any
+    ) -> Float[Tensor, "batch slots dim"]:
+        slots = self.norm1(src)
+        found, _ = self.self_attn(slots, slots, slots, need_weights=False)
+        slots = slots + self.dropout1(found)
+        hidden = self.dropout(self.linear1(self.norm2(slots)).relu())
+        return slots + self.dropout2(self.linear2(hidden))
 
 
 class ResidualMLPPredictor(nn.Module):

@@ -4,6 +4,7 @@ from slot_decoders.denoiser_unet import DenoiserUNet
 from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.sampling import NoiseSchedule
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
+from slot_decoders.token_features import TokenFeatures
 from slot_decoders.token_transformer import TransformerDecoder
 from slot_decoders.tokenizers import DVAE, VQVAE, AutoencoderKL, AutoencoderTiny
 
@@ -16,5 +17,6 @@ __all__ = [
     "DiffusionDecoder",
     "NoiseSchedule",
     "SpatialBroadcastDecoder",
+    "TokenFeatures",
     "TransformerDecoder",
 ]

@@ -23,6 +23,7 @@ from slot_eval.truth import TrueLabels, TruePictures, Truth
 
 EXHIBITS = 4  # best and as many worst
 FRAMES = 4  # of a clip
+LINE = 1  # pixels between frames
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -151,5 +152,7 @@ def frames_of(num_frames: int) -> list[int]:
 
 
 def strip(frames: np.ndarray) -> np.ndarray:
-    """Frames side by side."""
-    return np.concatenate(list(frames), axis=1)
+    """Frames side by side, a white line between them."""
+    line = np.full((frames.shape[1], LINE, 3), 255, np.uint8)
+    parts = [part for frame in frames for part in (frame, line)]
+    return np.concatenate(parts[:-1], axis=1)

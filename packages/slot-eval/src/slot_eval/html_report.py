@@ -23,9 +23,10 @@ STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse } td, th { padding: .2em .8em; text-align: right }
 td:first-child, th:first-child { text-align: left } tr:nth-child(even) { background: #f3f3f3 }
-figure { display: inline-block; margin: .5em 1em .5em 0; vertical-align: top }
-figcaption { font-size: 13px; max-width: 22em; overflow-wrap: anywhere }
-.pictures img { image-rendering: pixelated; height: 128px; display: block; margin-bottom: 2px }
+figure { display: inline-block; width: min-content; min-width: 9em; margin: .5em 1.5em 1em 0 }
+figure { vertical-align: top; font-size: 13px; overflow-wrap: anywhere }
+.pictures img { image-rendering: pixelated; height: 128px; display: block; margin-bottom: 4px }
+.pictures small { color: #666 }
 .spread { display: inline-block; margin: 0 1.5em 1em 0 } svg rect { fill: #4477aa }
 """
 
@@ -88,7 +89,9 @@ def histogram(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     values = [row[name] for row in rows if name in row and not math.isnan(row[name])]
     if len(set(values)) < 2:
         return ""
-    low, high = (0.0, 1.0) if min(values) >= 0 and max(values) <= 1 else (min(values), max(values))
+    low, high = min(values), max(values)
+    if low >= 0 and 0.1 < high <= 1:  # a score; errors are often far below 1
+        low, high = 0.0, 1.0
     counts, _ = np.histogram(values, BINS, (low, high))
     bars = "".join(
         f"<rect x='{10 * i}' y='{80 - 80 * count / counts.max():.1f}' width='9' "
@@ -96,6 +99,7 @@ def histogram(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
         for i, count in enumerate(counts)
     )
     labels = (
+        f"<line x1='0' x2='{10 * BINS}' y1='80.5' y2='80.5' stroke='#999'/>"
         f"<text x='0' y='95' font-size='11'>{low:.3g}</text>"
         f"<text x='{10 * BINS}' y='95' font-size='11' text-anchor='end'>{high:.3g}</text>"
     )
@@ -108,14 +112,11 @@ def histogram(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
 def figure(exhibit: Exhibit) -> str:
     """The pictures of a sample under one another."""
     images = "".join(
-        f"<img alt='{html.escape(name)}' title='{html.escape(name)}' src='{data_url(picture)}'>"
+        f"<small>{html.escape(name)}</small><img alt='{html.escape(name)}' "
+        f"src='{data_url(picture)}'>"
         for name, picture in exhibit.pictures.items()
     )
-    names = ", ".join(exhibit.pictures)
-    return (
-        f"<figure>{images}<figcaption>{html.escape(exhibit.caption)}<br>"
-        f"<small>{html.escape(names)}</small></figcaption></figure>"
-    )
+    return f"<figure>{images}<figcaption>{html.escape(exhibit.caption)}</figcaption></figure>"
 
 
 def data_url(picture: np.ndarray) -> str:

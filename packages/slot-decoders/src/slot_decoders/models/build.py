@@ -42,6 +42,7 @@ from slot_decoders.models.configs import (
     SlotAutoencoderConfig,
     SlotDynamicsConfig,
     SpatialBroadcastConfig,
+    TokenFeaturesConfig,
     TokenizerConfig,
     TransformerConfig,
     TransformerPredictorConfig,
@@ -55,6 +56,7 @@ from slot_decoders.models.slot_dynamics_model import SlotDynamicsModel
 from slot_decoders.models.tokenizer_model import TokenizerModel
 from slot_decoders.sampling import NoiseSchedule
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
+from slot_decoders.token_features import TokenFeatures
 from slot_decoders.token_transformer import TransformerDecoder
 from slot_decoders.tokenizers import DVAE, VQVAE, AutoencoderKL, AutoencoderTiny
 
@@ -81,8 +83,9 @@ def build_encoder(config: SlotAutoencoderConfig) -> SlotEncoder:
     """The encoder of a model."""
     encoder = config.encoder
     feature_dim = encoder.projection_dim or config.slot_dim
+    preprocessing = encoder.preprocessing or config.preprocessing
     return SlotEncoder(
-        build_backbone(encoder.backbone),
+        build_backbone(encoder.backbone, preprocessing.image_size),
         build_initializer(encoder.initializer, config.num_slots, config.slot_dim),
         SlotAttention(feature_dim, config.slot_dim, **encoder.corrector.model_dump()),
         projection_dim=feature_dim,
@@ -91,7 +94,7 @@ def build_encoder(config: SlotAutoencoderConfig) -> SlotEncoder:
         first_iterations=encoder.first_iterations,
         slot_noise=encoder.slot_noise,
         inertia=encoder.inertia,
-        preprocessing=build_preprocessing(encoder.preprocessing or config.preprocessing),
+        preprocessing=build_preprocessing(preprocessing),
     )
 
 
@@ -100,8 +103,10 @@ def build_preprocessing(config: PreprocessingConfig) -> Preprocessing:
     return Preprocessing(**config.model_dump())
 
 
-def build_backbone(config: BackboneConfig) -> nn.Module:
-    """The backbone of an encoder."""
+def build_backbone(config: BackboneConfig, image_size: tuple[int, int]) -> nn.Module:
+    """The backbone of an encoder that looks at pictures of this size."""
+    if isinstance(config, TokenFeaturesConfig):
+        return TokenFeatures(build_tokenizer(config.tokenizer), config.feature_dim, image_size)
     kinds = {CNNConfig: CNN, ResNetConfig: ResNet, ViTConfig: ViT}
     return kinds[type(config)](**config.model_dump(exclude={"type"}))
 

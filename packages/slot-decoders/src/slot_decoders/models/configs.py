@@ -88,7 +88,31 @@ class ViTConfig(StrictConfig):
         return self
 
 
-BackboneConfig = Annotated[CNNConfig | ResNetConfig | ViTConfig, Field(discriminator="type")]
+class DVAEConfig(StrictConfig):
+    """slot_decoders.tokenizers.DVAE."""
+
+    type: Literal["dvae"] = "dvae"
+    vocab_size: PositiveInt = 4096
+    hidden_dim: PositiveInt = 64
+    start_temperature: PositiveFloat = 1.0
+    end_temperature: PositiveFloat = 0.1
+    anneal_fraction: float = Field(default=0.15, ge=0, le=1)
+    hard: bool = False
+    logit_gain: PositiveFloat = 1.0
+    normed: bool = True
+
+
+class TokenFeaturesConfig(StrictConfig):
+    """slot_decoders.TokenFeatures: SLATE's own, of the tokens that its decoder paints."""
+
+    type: Literal["tokens"] = "tokens"
+    tokenizer: DVAEConfig = DVAEConfig()
+    feature_dim: PositiveInt = 192
+
+
+BackboneConfig = Annotated[
+    CNNConfig | ResNetConfig | ViTConfig | TokenFeaturesConfig, Field(discriminator="type")
+]
 
 
 class LearnedSlotsConfig(StrictConfig):
@@ -133,6 +157,7 @@ class SlotAttentionConfig(StrictConfig):
     epsilon: float = Field(default=1e-6, ge=0)
     gru: bool = True
     differentiation: Literal["unrolled", "implicit", "straight_through"] = "unrolled"
+    final_mlp: bool = True
     kmeans_start: bool = False
 
 
@@ -146,6 +171,7 @@ class TransformerPredictorConfig(StrictConfig):
     norm_first: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
     identity_start: bool = False
+    normed_sum: bool = False
     recurrent_dim: PositiveInt | None = None
 
 
@@ -186,19 +212,6 @@ class SpatialBroadcastConfig(StrictConfig):
     broadcast_size: Size = (8, 8)
     kernel_size: KernelSize = 5
     output_stride: PositiveInt = 1
-
-
-class DVAEConfig(StrictConfig):
-    """slot_decoders.tokenizers.DVAE."""
-
-    type: Literal["dvae"] = "dvae"
-    vocab_size: PositiveInt = 4096
-    hidden_dim: PositiveInt = 64
-    start_temperature: PositiveFloat = 1.0
-    end_temperature: PositiveFloat = 0.1
-    anneal_fraction: float = Field(default=0.15, ge=0, le=1)
-    hard: bool = False
-    logit_gain: PositiveFloat = 1.0
 
 
 class VQVAEConfig(StrictConfig):

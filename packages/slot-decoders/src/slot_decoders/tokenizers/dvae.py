@@ -38,6 +38,7 @@ class DVAE(nn.Module):
         logit_gain: how many times as large as Xavier's the weights of the logits begin. Above 1
             different patches draw different tokens from the first step on, against the noise;
             a short training then uses more of the vocabulary.
+        normed: False has biases instead of normalisation in the hidden layers, as STEVE's code.
     """
 
     stride = 4  # pixels of a patch's side
@@ -53,6 +54,7 @@ class DVAE(nn.Module):
         anneal_fraction: float = 0.15,
         hard: bool = False,
         logit_gain: float = 1.0,
+        normed: bool = True,
     ) -> None:
         super().__init__()
         self.vocab_size = vocab_size
@@ -62,14 +64,14 @@ class DVAE(nn.Module):
         self.hard = hard
         width = hidden_dim
         self.encoder = nn.Sequential(
-            ConvBlock(in_channels, width, self.stride, stride=self.stride),
-            *(ConvBlock(width, width, 1) for _ in range(6)),
+            ConvBlock(in_channels, width, self.stride, stride=self.stride, normed=normed),
+            *(ConvBlock(width, width, 1, normed=normed) for _ in range(6)),
             _output(width, vocab_size, logit_gain),
         )
         self.decoder = nn.Sequential(
-            ConvBlock(vocab_size, width, 1),
-            *_doubling(width),
-            *_doubling(width),
+            ConvBlock(vocab_size, width, 1, normed=normed),
+            *_doubling(width, normed=normed),
+            *_doubling(width, normed=normed),
             _output(width, in_channels),
         )
 
@@ -145,6 +147,7 @@ class DVAE(nn.Module):
             first = self.decoder[0]
             assert isinstance(first, ConvBlock)
             columns = F.embedding(tokens, first.conv.weight.flatten(1).T)
+            columns = columns if first.conv.bias is None else columns + first.conv.bias
             return self.decoder[1:](first.activate(columns.permute(0, 3, 1, 2)))
 
     def decode_mixture(
@@ -165,16 +168,25 @@ class DVAE(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution without bias, normalisation of a whole picture, ReLU."""
+    """Convolution without bias, normalisation of a whole picture, ReLU; where it is not ``normed``,
+    a convolution with bias, and ReLU."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        normed: bool = True,
     ) -> None:
         super().__init__()
         padding = kernel_size // 2 if stride == 1 else 0
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding, bias=not normed
+        )
         nn.init.kaiming_uniform_(self.conv.weight, nonlinearity="relu")
-        self.norm = nn.GroupNorm(1, out_channels)
+        self.norm = nn.GroupNorm(1, out_channels) if normed else nn.Identity()
 
     def forward(
         self, inputs: Float[Tensor, "batch in_channels height width"]
@@ -188,13 +200,13 @@ class ConvBlock(nn.Module):
         return F.relu(self.norm(convolved))
 
 
-def _doubling(width: int) -> list[nn.Module]:
+def _doubling(width: int, *, normed: bool) -> list[nn.Module]:
     """Layers that double height and width."""
     return [
-        ConvBlock(width, width, 3),
-        ConvBlock(width, width, 1),
-        ConvBlock(width, width, 1),
-        ConvBlock(width, 4 * width, 1),
+        ConvBlock(width, width, 3, normed=normed),
+        ConvBlock(width, width, 1, normed=normed),
+        ConvBlock(width, width, 1, normed=normed),
+        ConvBlock(width, 4 * width, 1, normed=normed),
         nn.PixelShuffle(2),
     ]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from slot_core import ConfigError
 from slot_decoders.models.build import build_model
 from slot_decoders.models.configs import ModelConfig
-from slot_decoders.models.state_dicts import slotdiffusion
+from slot_decoders.models.state_dicts import slate, slotdiffusion, steve
 from slot_decoders.models.state_dicts.mapping import StateDictMap, unwrap
 
 
@@ -36,7 +36,9 @@ class Origin:
 ORIGINS = {
     "slotdiffusion": Origin(
         slotdiffusion.read_config, slotdiffusion.state_dict_map, slotdiffusion.pick_weights
-    )
+    ),
+    "slate": Origin(slate.read_config, slate.state_dict_map, slate.pick_weights),
+    "steve": Origin(steve.read_config, steve.state_dict_map, steve.pick_weights),
 }
 
 

@@ -100,17 +100,38 @@ class StateDictMap:
         return torch.Size([*batch, *our_value.shape, *pixel])
 
 
+class Tensors(dict[str, Tensor]):
+    """A state dict out of which tensors are taken."""
+
+    def __init__(self, weights: Mapping[str, Tensor], source: str) -> None:
+        super().__init__(weights)
+        self.source = source
+
+    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Remove a tensor that must be there, as float32."""
+        if name not in self:
+            raise CheckpointError(f"{self.source}: lacks weights {name}")
+        value = self.pop(name)
+        if tuple(value.shape) != shape:
+            raise CheckpointError(
+                f"{self.source}: {name} has the shape {list(value.shape)}, "
+                f"the configuration asks for {list(shape)}"
+            )
+        return value.float()
+
+
 def unwrap(checkpoint: object, *, source: str) -> dict[str, Tensor]:
     """The state dict inside what a training framework saved.
 
-    It may be bare or under ``state_dict``; the ``module.`` that data parallelism puts before
-    every name is dropped.
+    It may be bare or under ``state_dict`` or ``model``; the ``module.`` that data parallelism puts
+    before every name is dropped.
 
     Raises:
         CheckpointError: if there is no state dict, or it holds something else than tensors.
     """
-    if isinstance(checkpoint, Mapping) and "state_dict" in checkpoint:
-        checkpoint = checkpoint["state_dict"]
+    for key in ("state_dict", "model"):
+        if isinstance(checkpoint, Mapping) and key in checkpoint:
+            checkpoint = checkpoint[key]
     if not isinstance(checkpoint, Mapping) or not checkpoint:
         raise CheckpointError(f"{source}: holds no state dict, expected names with their tensors")
     for name, value in checkpoint.items():

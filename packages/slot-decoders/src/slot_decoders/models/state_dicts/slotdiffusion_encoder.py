@@ -26,6 +26,7 @@ from slot_decoders.models.configs import (
     ResNetConfig,
     Size,
     SlotAttentionConfig,
+    TokenFeaturesConfig,
     ViTConfig,
 )
 from slot_decoders.models.state_dicts import slotdiffusion_dino as dino
@@ -154,9 +155,11 @@ def encoder_names(config: EncoderConfig) -> dict[str, str]:
 
 
 def backbone_names(config: BackboneConfig) -> dict[str, str]:
-    """Our backbone's modules -> theirs."""
+    """Our backbone's modules -> theirs; none for one that it has not."""
     if isinstance(config, ViTConfig):
         return dino.dino_names(config)
+    if isinstance(config, TokenFeaturesConfig):
+        return {}
     return cnn_names(config) if isinstance(config, CNNConfig) else resnet_names(config)
 
 
