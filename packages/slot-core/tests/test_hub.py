@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from hub_client import CARD, REPOSITORY
-from hub_server import Hub, running_hub
 from tiny_hub_model import fingerprint, make_tiny_model
+
+from hub_server import Hub, running_hub
 
 HERE = Path(__file__).parent
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from hub_server import Hub, Repository, running_hub
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 from tiny_vits import KINDS, make_foreign, make_vit
 from transformers import PreTrainedModel
 
+from hub_server import Hub, Repository, running_hub
 from slot_core import CheckpointError
 from slot_core.backbones import ViT, load_pretrained, preprocessing_of
 from slot_core.backbones.vit import Kind, hub_name

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_client import ADDRESS, REPOSITORY, digest
+from hub_folder_client import ADDRESS, REPOSITORY, digest
 from scenes import prepared, write_scene
 
 from hub_server import Repository, running_hub
@@ -54,7 +54,7 @@ def run_client(hub, home, *arguments, **environment):
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "NO_PROXY": "127.0.0.1,localhost",
     }
-    command = [sys.executable, str(HERE / "hub_client.py"), *map(str, arguments)]
+    command = [sys.executable, str(HERE / "hub_folder_client.py"), *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **settings, **environment}
     )

@@ -1,7 +1,7 @@
 """What a user does with a prepared folder and a Hub, in a process of its own: the Hub's address is
 read when huggingface_hub is imported.
 
-    python hub_client.py everything FOLDER | offline
+    python hub_folder_client.py everything FOLDER | offline
 
 Prints what happened as JSON. Errors that are no DataError end the process.
 """
