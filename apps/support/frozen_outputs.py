@@ -56,19 +56,18 @@ class FrozenOutputs:
         """
         indices = [index for _, index in keys]
         kept = {name: [self._read(name, index) for index in indices] for name in self.folders}
-        if any(value is None for values in kept.values() for value in values):
-            made = self.model.look_ahead(video)
-            for name, values in kept.items():
-                for index, value, new in zip(indices, values, made[name].cpu(), strict=True):
-                    if value is None:
-                        self._write(name, index, new.numpy())
-            return {"known": made}
-        return {
-            "known": {
-                name: torch.from_numpy(np.stack(values)).to(video.device)  # pyright: ignore[reportCallIssue,reportArgumentType] (none is None)
-                for name, values in kept.items()
-            }
+        known = {
+            name: [value for value in values if value is not None] for name, values in kept.items()
         }
+        if all(len(values) == len(indices) for values in known.values()):
+            stacked = {name: torch.from_numpy(np.stack(values)) for name, values in known.items()}
+            return {"known": {name: value.to(video.device) for name, value in stacked.items()}}
+        made = self.model.look_ahead(video)
+        for name, values in kept.items():
+            for index, value, new in zip(indices, values, made[name].cpu(), strict=True):
+                if value is None:
+                    self._write(name, index, new.numpy())
+        return {"known": made}
 
     def _path(self, name: str, index: int) -> Path:
         folder = self.folders[name] / f"{index // FILES_IN_FOLDER:06d}"
