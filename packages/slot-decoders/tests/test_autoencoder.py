@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import slot_decoders
-from slot_core import CheckpointError, ConfigError
+from slot_core import CheckpointError, ConfigError, InputError
 from slot_decoders.models import SlotAutoencoder, load_model, presets, start_tokenizer
 
 KL: dict[str, Any] = {
@@ -221,6 +221,17 @@ def test_what_does_not_fit_together_is_refused():
         presets.slot_diffusion(
             image_size=18, slot_dim=8, decoder={"tokenizer": KL, "denoiser": DENOISER}
         )
+
+
+def test_what_is_kept_goes_with_the_slots():
+    model, video = tiny_model(TINY), torch.rand(1, 1, 3, 16, 16)
+    slots = torch.randn(1, 1, 2, 8)
+    places = torch.ones(1, 1, 16, 16, dtype=torch.bool)
+    made = model.sample(slots, kept=(video, places), num_steps=1)
+    torch.testing.assert_close(made, video)
+    for kept in ((video.expand(2, -1, -1, -1, -1), places), (video, places[..., :8])):
+        with pytest.raises(InputError, match="but the slots are of 1 videos of 1 frames; expected"):
+            model.sample(slots, kept=kept, num_steps=1)
 
 
 def test_the_configuration_names_it(tmp_path: Path):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core import (
@@ -251,7 +251,7 @@ class SlotAutoencoder(HubModel):
         scheduler: Any = None,
         num_steps: int | None = None,
         noise: Tensor | None = None,
-        kept: tuple[Video, Bool[Tensor, "batch time height width"]] | None = None,
+        kept: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "batch time 3 model_height model_width"]:
         """The video that slots describe, in [0, 1] at the model's own size.
 
@@ -265,12 +265,12 @@ class SlotAutoencoder(HubModel):
                 in diffusers, or one of its schedulers; None for the first.
             num_steps: of the scheduler; None for its usual number.
             noise: to begin with, of the decoder's ``draw_noise``.
-            kept: a video in [0, 1] and which of its pixels stay; the rest is painted to go with
-                them, also by a diffusion decoder.
+            kept: a video in [0, 1] [batch time 3 height width] and which of its pixels stay, bool
+                [batch time height width]; a diffusion decoder paints the rest to go with them.
 
         Raises:
-            InputError: if there is no such scheduler or number of steps, or the decoder does not
-                diffuse and is given one.
+            InputError: if there is no such scheduler or number of steps, the decoder does not
+                diffuse and is given one, or what is kept does not go with the slots.
         """
         options: dict[str, Any] = {
             "scheduler": scheduler,
@@ -280,7 +280,7 @@ class SlotAutoencoder(HubModel):
         }
         if isinstance(self.decoder, DiffusionDecoder):
             if kept is not None:
-                options["kept"] = self._kept(*kept)
+                options["kept"] = self._kept(slots, *kept)
             decoded = self.decoder.sample(slots, generator=generator, **options)
         elif given := [name for name, value in options.items() if value is not None]:
             raise InputError(f"{given[0]} is for a diffusion decoder, which this model has not")
@@ -288,8 +288,15 @@ class SlotAutoencoder(HubModel):
             decoded = self.decoder.decode(slots, generator)
         return self.preprocessing.undo(decoded.reconstruction)
 
-    def _kept(self, video: Video, places: Bool[Tensor, "batch time height width"]) -> Kept:
+    def _kept(self, slots: Tensor, video: Video, places: Tensor) -> Kept:
         """A pixel of the model's size stays if all that it is made of stays."""
+        expected = (*slots.shape[:2], *video.shape[-2:])
+        if video.shape[:2] != slots.shape[:2] or places.shape != expected:
+            raise InputError(
+                f"what is kept has the shape {list(video.shape)} and places of "
+                f"{list(places.shape)}, but the slots are of {slots.shape[0]} videos of "
+                f"{slots.shape[1]} frames; expected as many, and a place for every pixel"
+            )
         size = self.preprocessing.image_size
         share = resize(places[:, :, None].float(), size)[:, :, 0]
         return Kept(self.preprocessing(video), share > 1 - 1e-3)
