@@ -12,6 +12,7 @@ Published pipelines differ in small choices, so each is an argument.
 
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -114,11 +115,19 @@ def relabel(sample: Sample, from_zero: bool = False) -> Sample:
     maps = pixel_maps(sample)
     for name in NUMBERED_MAPS:
         if name in maps:
-            present, compact = maps[name].unique(return_inverse=True)
-            compact = compact + int(present[0] != 0 and not from_zero)
-            kind = torch.uint8 if int(compact.max()) < 256 else torch.int32
-            maps[name] = compact.to(kind)
+            present, places = _present(maps[name].numpy())
+            numbers = np.arange(len(present)) + int(present[0] != 0 and not from_zero)
+            kind = np.uint8 if numbers[-1] < 256 else np.int32
+            maps[name] = torch.from_numpy(numbers.astype(kind)[places])
     return with_pixels(sample, sample["video"], maps)
+
+
+def _present(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers that are there, in order, and of each entry its number's place among these."""
+    if numbers.dtype != np.uint8:
+        return np.unique(numbers, return_inverse=True)
+    there = np.bincount(numbers.reshape(-1), minlength=256) > 0  # sorting takes 20 times as long
+    return np.flatnonzero(there), (np.cumsum(there) - 1).astype(np.uint8)[numbers]
 
 
 def horizontal_flip(sample: Sample) -> Sample:
