@@ -10,10 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from slot_core import ConfigError, StrictConfig
 from slot_decoders.models import presets
@@ -55,6 +63,12 @@ class DataOptions(StrictConfig):
     )
     augmentations: tuple[str, ...] = ()
     num_workers: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _splits_have_keys_of_their_own(self) -> Self:
+        if "split" in {**(self.model_extra or {}), **self.evaluation}:
+            raise ValueError("split is no option here; set splits.train, .validation or .test")
+        return self
 
     def dataset_options(self, *, training: bool) -> dict[str, Any]:
         """What goes to ``slot_data.load_dataset_by_name`` besides name and split."""

@@ -6,10 +6,10 @@ for it.
 Each line compares two ways to the same samples in one run: samples per second of one core, of
 processor time, and their ratio. Pictures are those of `shapes` with the grain of a renderer, so
 that the files are about as large as the real ones. `protobuf` parses every feature of a record, as
-a generic reader does. Beside TensorFlow Datasets, on a folder of real records with their
-features.json:
+a generic reader does. Where TensorFlow Datasets is installed, a folder of real records with their
+features.json is read by it as well (it decodes every field, on several threads whose time counts):
 
-    uv run --with protobuf,tensorflow,tensorflow-datasets python tools/bench/data.py \
+    uv run --with protobuf,tensorflow-cpu,tensorflow-datasets python tools/bench/data.py \
         DATA/movi_e/128x128/1.0.0
 """
 

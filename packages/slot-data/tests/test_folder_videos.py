@@ -67,6 +67,10 @@ def test_every_clip_with_its_masks(tmp_path, write_video, moving_noise):
         heights = (sample["labels"] == 1).any(dim=2).sum(dim=1)
         assert heights.tolist() == [start + 1, start + 4], "masks go by the order of their names"
     assert len(load(tmp_path, clips="every")) == 12
+    apart = load(tmp_path, num_frames=2, stride=2, clips="apart")
+    starts = [0, 1, 4, 5, 8, 9]
+    assert ids(apart) == [f"videos/a/film.mp4/{start}" for start in starts]
+    assert torch.equal(apart[2]["video"], as_sample(frames[4:7:2]))
 
 
 def test_a_clip_counts_frames_whatever_the_time_between_them(tmp_path, write_video, moving_noise):
