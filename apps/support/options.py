@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 from pydantic import (
@@ -65,7 +65,7 @@ class DataOptions(StrictConfig):
     num_workers: NonNegativeInt = 0
 
     @model_validator(mode="after")
-    def _splits_have_keys_of_their_own(self) -> Self:
+    def _splits_have_keys_of_their_own(self) -> DataOptions:
         if "split" in {**(self.model_extra or {}), **self.evaluation}:
             raise ValueError("split is no option here; set splits.train, .validation or .test")
         return self
