@@ -82,7 +82,6 @@ def test_a_recipe_may_be_any_file(tmp_path):
         (["train.num_steps={"], ["train.num_steps={", "YAML"]),
         (["data.split=test"], ["data", "split is no option here; set splits.train"]),
         (["data.evaluation.split=test"], ["data", "split is no option here"]),
-        (["model.preset.num_slots=3"], ["num_slots", "slot_attention"]),
     ],
 )
 def test_mistakes_name_the_key(changes, words):

@@ -236,7 +236,7 @@ def configure(name: str, changes: Mapping[str, Any], *, source: str) -> Any:
         ConfigError: if there is no such preset, or a change does not fit; ``source`` is where
             the changes come from.
     """
-    if not isinstance(name, str) or name not in PRESETS:  # a recipe may hold anything
+    if name not in PRESETS:
         raise ConfigError(f"{source}: no preset '{name}'; there are {', '.join(sorted(PRESETS))}")
     preset = PRESETS[name]
     return type(preset).parse(merge(preset.model_dump(), changes), source=source)
