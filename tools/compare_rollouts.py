@@ -50,9 +50,11 @@ def main(
     for key, words in ERRORS.items():
         best = min(errors(told[0], name)[key] for name in LEARN_NOTHING)
         summary = summarise(found[key], best)
+        # Of a single seed there is none.
+        spread = f", standard error {summary['standard_error']:.4f}" if len(told) > 1 else ""
         wins = sum(value < best for value in found[key])
         print(
-            f"{words}: mean {summary['mean']:.4f}, standard error {summary['standard_error']:.4f}; "
+            f"{words}: mean {summary['mean']:.4f}{spread}; "
             f"below both of those that learn nothing on {wins} of {len(told)} seeds"
         )
 

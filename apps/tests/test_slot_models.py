@@ -177,7 +177,9 @@ def test_rollouts_are_scored_frame_by_frame(place: Path, tmp_path: Path):
     assert (tmp_path / "scores" / "prediction.png").exists()
     assert (tmp_path / "scores" / "prediction.gif").exists()
     assert call(score_rollouts.main, *words[:2], "--out", tmp_path / "few", "--frames", 6) == 2
-    assert "below both of those that learn nothing" in compared(tmp_path / "scores")
+    alone = compared(tmp_path / "scores")
+    assert "below both of those that learn nothing" in alone
+    assert "standard error" not in alone  # of a single seed there is none
     none = [*words[:2], "--out", tmp_path / "none", "--no-pixels", "--lpips", "alex"]
     assert call(score_rollouts.main, *none) == 2
 
@@ -277,4 +279,4 @@ def test_the_whole_pipeline_runs_and_goes_on(tmp_path: Path):
     assert "400" in told
     assert "standard error" not in told  # of a single seed there is none
     assert "accuracy  0." in told
-    assert "below both of those that learn nothing on 0 of 1 seeds" in told
+    assert "below both of those that learn nothing on" in told
