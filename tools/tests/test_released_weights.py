@@ -61,7 +61,7 @@ WITH_BACKBONE = ("SA", "SAVi", "SLATE", "STEVE", "SADiffusion", "SAViDiffusion")
 WITH_PREDICTOR = ("SAVi", "STEVE", "SAViDiffusion")
 WITH_DECODER = ("SADiffusion", "SAViDiffusion", "LDMSlotFormer")
 
-VQ = {"channels": [4, 8, 12], "num_groups": 4, "vocab_size": 9}
+VQ = {"type": "vqvae", "channels": [4, 8, 12], "num_groups": 4, "vocab_size": 9}
 NARROW: dict[str, Any] = {
     "diffusion": {
         "tokenizer": VQ,
