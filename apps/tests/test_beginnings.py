@@ -26,6 +26,7 @@ def call(arguments):
     return stopped.value.code or 0
 
 
+@pytest.mark.slow
 def test_a_video_model_begins_with_a_picture_models_weights(tmp_path, tiny):
     pictures, videos = tmp_path / "pictures", tmp_path / "videos"
     assert call(tiny(pictures, **{"train.num_steps": 2})) == 0

@@ -67,6 +67,7 @@ def expected_labels(
     return model.segment(as_video(picture), source=source)[0, 0].argmax(0).numpy()
 
 
+@pytest.mark.slow
 def test_the_script_writes_everything_and_says_so(checkpoint: Path, pictures: Path, out: Path):
     for index, name in enumerate(["b.png", "a.jpeg", "deep/er/c.bmp"]):
         video = Shapes("test", image_size=48)[index]["video"]

@@ -103,6 +103,7 @@ def labels_in(folder: Path) -> np.ndarray:
     return np.stack([read(path) for path in sorted(folder.iterdir())])
 
 
+@pytest.mark.slow
 def test_the_script_writes_everything_and_says_so(checkpoint: Path, tmp_path: Path, out: Path):
     for name in ("b.mkv", "deep/a.mkv", ".hidden/c.mkv"):
         write_video(tmp_path / "videos" / name, scene(3))

@@ -40,6 +40,7 @@ def publish(*words: object, hub: Hub, home: Path) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.slow
 def test_a_runs_newest_checkpoint_is_published_as_it_is(tmp_path: Path, hub: Hub):
     folder = tmp_path / "run" / "checkpoints" / "last" / "model"
     card = ModelCard(data="ten videos", command="train.py --seed 3", license="cc-by-4.0")

@@ -152,6 +152,7 @@ def test_slots_are_rolled_out(place: Path, tmp_path: Path):
     assert [rolled[number]["outcome"] for number in range(4)] == [False, True, False, True]
 
 
+@pytest.mark.slow
 def test_rollouts_are_scored_frame_by_frame(place: Path, tmp_path: Path):
     assert call(train.main, *words_of("slot_former/shapes", place, tmp_path / "run")) == 0
     words = [tmp_path / "run", place / "slots", "--out", tmp_path / "scores", "--frames", 4]
@@ -189,6 +190,7 @@ def compared(*folders: Path) -> str:
     return finish(start([str(folder) for folder in folders], script=(script,)))
 
 
+@pytest.mark.slow
 def test_seeds_are_compared_with_what_learns_nothing(tmp_path: Path):
     table = {
         "still": {"slot_error": 0.1, "mse": 0.05},

@@ -78,6 +78,7 @@ def training_checkpoint(weights: dict[str, Tensor]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_fresh_process_converts_a_file(files: dict[str, Path], weights: dict[str, Tensor]):
     script = Path(tool.__file__)
     options = [f"--{name}={path}" for name, path in files.items()]

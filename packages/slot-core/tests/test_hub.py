@@ -87,6 +87,7 @@ def test_mistakes_are_told_in_one_sentence(told: dict[str, Any]):
         assert "\n" not in told[key]
 
 
+@pytest.mark.slow
 def test_offline_the_cache_serves_and_the_rest_is_told(told: dict[str, Any], hub: Hub, home: Path):
     offline = run_client("offline", hub, home, HF_HUB_OFFLINE="1")
     assert offline["cached"] == told["second"]

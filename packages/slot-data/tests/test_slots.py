@@ -189,6 +189,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_part_is_not_read_whole(tmp_path: Path):
     """Of two videos of 32 MB each, a clip of 2 frames is read."""

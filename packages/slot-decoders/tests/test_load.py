@@ -54,6 +54,7 @@ def saved(model: SlotAutoencoder, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_fresh_process_computes_the_same_and_refuses_wrong_input(
     model: SlotAutoencoder, video: Tensor, saved: Path, tmp_path: Path
 ):

@@ -178,6 +178,7 @@ def test_compose_with_an_extractor_from_a_file(cli, tmp_path):
     assert (tmp_path / "out" / "composed.png").is_file()
 
 
+@pytest.mark.slow
 def test_two_runs_and_two_processes_give_the_same_bytes(cli, tmp_path):
     """The model draws at random, so each block has to be seeded by itself."""
     ways = {"one": (), "again": (), "two": ("--processes", 2)}

@@ -216,6 +216,7 @@ def test_wrong_arguments_are_one_sentence(cli, files, tmp_path):
     assert (occupied / "result.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_the_installed_command_ends_with_one_sentence_and_no_traceback(tmp_path):
     command = [sys.executable, "-m", "slot_eval.cli", "score", str(tmp_path / "no.npz")]
     done = subprocess.run([*command, "--truth", "x.npz"], capture_output=True, text=True)

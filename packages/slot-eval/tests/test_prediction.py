@@ -59,7 +59,7 @@ def test_pixels_and_labels_are_those_of_single_frames():
 
 
 def test_lpips_is_of_every_frame_where_it_is_asked_for(tmp_path: Path):
-    pytest.importorskip("lpips")
+    pytest.importorskip("torchmetrics")
     library = pytest.importorskip("torchvision.models")
     slots, videos = torch.zeros(2, 3, 4, 5), torch.rand(2, 2, 3, 3, 32, 32).unbind(0)
     weights = tmp_path / "alexnet.pth"  # random ones; nothing is fetched

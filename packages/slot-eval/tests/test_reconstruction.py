@@ -103,6 +103,7 @@ def test_wrong_videos_are_refused(videos):
         functional.ssim(predicted[..., :10, :], true[..., :10, :])
 
 
+@pytest.mark.slow
 def test_without_the_type_checker_wrong_arguments_raise_an_eval_error():
     """The hook of this test run refuses these before the function can; users have no hook."""
     code = (
