@@ -14,11 +14,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from runs import assert_equal_runs, events, finish, last_step, start
 from safetensors import safe_open
 
 import slot_data
 import train
+from slot_core import InputError
+from slot_eval.provenance import model_hash
+from support import interruption
 from support.checkpoints import RunFolder, damage_of
 from support.command_line import run
 from support.interruption import REQUEUE
@@ -210,6 +214,17 @@ def test_a_run_killed_while_it_was_tested_is_tested_once_more(tmp_path, tiny):
     assert events(out, "test") == tested
     assert len(tested) == 1
     assert (out / "test" / "result.json").exists()
+
+
+def test_weights_that_differ_between_processes_are_told(monkeypatch):
+    model = torch.nn.Linear(2, 2)
+    other = torch.nn.Linear(2, 2)
+    hashes = [model_hash(model), model_hash(other)]
+    monkeypatch.setattr(interruption, "gather_object", lambda own: own + hashes[:1])
+    interruption.compare_ranks(Accelerator(), model, 7)
+    monkeypatch.setattr(interruption, "gather_object", lambda own: own + hashes[1:])
+    with pytest.raises(InputError, match="after step 7 the weights of process 1 differ"):
+        interruption.compare_ranks(Accelerator(), model, 7)
 
 
 @pytest.mark.slow
