@@ -170,11 +170,16 @@ def load_options(recipe: str, changes: Sequence[str] = ()) -> RunOptions:
         stated.pop("data", None)
     for change in parsed:
         stated = presets.merge(stated, change)
-    model = dict(stated.pop("model", None) or {})
+    source = " ".join([str(path), *(f"--set {change}" for change in changes)])
+    model = stated.pop("model", None) or {}
+    if not isinstance(model, Mapping):
+        raise ConfigError(f"{source}: key 'model' is {model!r}, expected a mapping")
     if "preset" not in model:
         raise ConfigError(f"{path}: key 'model.preset' is missing")
-    source = " ".join([str(path), *(f"--set {change}" for change in changes)])
-    config = presets.configure(model.pop("preset"), model, source=f"{source}: model")
+    preset, model = model["preset"], {key: model[key] for key in model if key != "preset"}
+    if not isinstance(preset, str):
+        raise ConfigError(f"{source}: key 'model.preset' is {preset!r}, expected a name")
+    config = presets.configure(preset, model, source=f"{source}: model")
     return RunOptions.parse({"recipe": recipe, "model": config, **stated}, source=source)
 
 

@@ -78,6 +78,8 @@ def test_a_recipe_may_be_any_file(tmp_path):
         (["train.num_steps=many"], ["train.num_steps", "many"]),
         (["train.num_steps"], ["train.num_steps", "key.key=value"]),
         (["model.preset=nothing"], ["nothing", "slot_attention"]),
+        (["model.preset.num_slots=3"], ["model.preset", "num_slots", "a name"]),
+        (["model=3"], ["model", "3"]),
         (["trian.seed=1"], ["trian", "train"]),
         (["train.num_steps={"], ["train.num_steps={", "YAML"]),
         (["data.split=test"], ["data", "split is no option here; set splits.train"]),
