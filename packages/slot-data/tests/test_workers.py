@@ -19,7 +19,7 @@ import json, sys
 from torch.utils.data import DataLoader
 from slot_data import AugmentedDataset, StepBatches, load_dataset_by_name
 
-root, rank, workers = sys.argv[1], int(sys.argv[1]), 4
+root, rank, workers = sys.argv[1], int(sys.argv[2]), 4
 dataset = load_dataset_by_name("clevrtex", split="test", root=root)
 batches = StepBatches(
     num_samples=len(dataset), batch_size=4, seed=3, rank=rank, world_size=2, start_step=0,

@@ -62,7 +62,12 @@ def integers(
     below: int, like: Int[Tensor, "batch ..."], generator: Generators | None = None
 ) -> Int[Tensor, "batch ..."]:
     """Integers 0 .. ``below`` - 1, equally likely, otherwise as ``standard_normal``."""
-    return _drawn(like, generator, lambda part, one: part.random_(0, below, generator=one))
+
+    def fill(part: Tensor, one: torch.Generator | None) -> Tensor:
+        # Not in place: torch.compile takes randint and leaves the graph at random_.
+        return torch.randint(below, part.shape, generator=one, device=part.device, dtype=part.dtype)
+
+    return _drawn(like, generator, fill)
 
 
 def _drawn(
