@@ -21,20 +21,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-BATCH = 4
-TINY = {
-    "model.num_slots": 4,
-    "model.slot_dim": 16,
-    "model.preprocessing.image_size": [32, 32],
-    "model.encoder.preprocessing": None,
-    "model.encoder.corrector.hidden_dim": 16,
-    "model.decoder.channels": [8, 8],
-    "model.decoder.broadcast_size": [8, 8],
-    "model.decoder.output_stride": 1,
-    "data.image_size": 32,
+sys.path.append(str(ROOT / "apps" / "tests"))
+
+from conftest import TINY  # noqa: E402  (the path to it is set above)
+
+CHANGES = {
+    "data.num_samples": None,  # as many as the dataset has
     "data.num_workers": 2,
-    "train.batch_size": BATCH,
-    "train.num_threads": 1,
     "train.ema_decay": 0.99,
     "validation.num_samples": 16,
     "validation.num_pictures": 2,
@@ -60,7 +53,7 @@ def resident(process: int) -> float:
 
 def observe(steps: int, out: Path) -> tuple[list[tuple[int, float, float]], list[float]]:
     """Step and memory, second by second, and the seconds of a step, line by line of the log."""
-    changes = {**TINY, "train.num_steps": steps}
+    changes = {**TINY, **CHANGES, "train.num_steps": steps}
     changes |= {"validation.every": steps // 20, "checkpoint.every": steps // 20}
     command = [sys.executable, str(ROOT / "apps" / "train.py"), "--out", str(out)]
     for key, value in changes.items():
@@ -80,7 +73,7 @@ def observe(steps: int, out: Path) -> tuple[list[tuple[int, float, float]], list
                 seen.append((int(lines[-1]["step"]), whole, workers))
     if process.returncode:
         raise SystemExit(f"the training ended with {process.returncode}")
-    return seen, [BATCH / line["samples_per_second"] for line in trained(out)]
+    return seen, [TINY["train.batch_size"] / line["samples_per_second"] for line in trained(out)]
 
 
 def trained(out: Path) -> list[dict[str, float]]:

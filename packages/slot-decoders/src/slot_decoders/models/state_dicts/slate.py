@@ -34,7 +34,7 @@ from slot_decoders.models.configs import (
 )
 from slot_decoders.models.state_dicts.mapping import StateDictMap, Tensors
 from slot_decoders.models.state_dicts.slotdiffusion_dvae import dvae_names
-from slot_decoders.models.state_dicts.steve import EPSILON, decoder_names
+from slot_decoders.models.state_dicts.steve import EPSILON, decoder_names, encoder_names
 
 TABLE, PLACES = "dictionary.dictionary.weight", "positional_encoder.pe"
 # Names that no checkpoint has, for what ``pick_weights`` makes.
@@ -104,27 +104,13 @@ def state_dict_map(config: SlotAutoencoderConfig) -> StateDictMap:
     reads_tokens = isinstance(config.encoder.backbone, TokenFeaturesConfig)
     if not reads_tokens or not isinstance(decoder, TransformerConfig):
         raise ConfigError("the configuration describes no model of SLATE's own code; give --config")
-    cells = "slot_attn.slot_attention."
     names = {
         **dvae_names("encoder.backbone.tokenizer.", "dvae."),
         **dvae_names("decoder.tokenizer.", "dvae."),
         "encoder.backbone.embedding.weight": ENCODER_TABLE,
         "encoder.backbone.places": ENCODER_PLACES,
         "encoder.position_embedding.linear": NOWHERE,
-        "encoder.projection.0": "slot_attn.layer_norm",
-        "encoder.projection.1": "slot_attn.mlp.0",
-        "encoder.projection.3": "slot_attn.mlp.2",
-        "encoder.initializer.mean": "slot_attn.slot_mu",
-        "encoder.initializer.log_std": "slot_attn.slot_log_sigma",
-        "encoder.corrector.norm_features": f"{cells}norm_inputs",
-        "encoder.corrector.norm_slots": f"{cells}norm_slots",
-        "encoder.corrector.to_query": f"{cells}project_q",
-        "encoder.corrector.to_key": f"{cells}project_k",
-        "encoder.corrector.to_value": f"{cells}project_v",
-        "encoder.corrector.gru": f"{cells}gru",
-        "encoder.corrector.mlp.0": f"{cells}norm_mlp",
-        "encoder.corrector.mlp.1": f"{cells}mlp.0",
-        "encoder.corrector.mlp.3": f"{cells}mlp.2",
+        **encoder_names("slot_attn.", "slot_attn.", "slot_attn.slot_attention."),
         "decoder.slot_projection": "slot_proj",
         "decoder.token_embedding.weight": TABLE,
         "decoder.position_embedding": PLACES,

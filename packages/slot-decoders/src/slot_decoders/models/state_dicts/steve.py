@@ -127,25 +127,11 @@ def state_dict_map(config: SlotAutoencoderConfig) -> StateDictMap:
         or not isinstance(decoder, TransformerConfig)
     ):
         raise ConfigError("the configuration describes no model of STEVE's own code; give --config")
-    cells = f"{ENCODER}savi."
     names = {
         **{f"encoder.backbone.layers.{2 * i}": f"{ENCODER}cnn.{i}.m" for i in range(3)},
         "encoder.backbone.layers.6": f"{ENCODER}cnn.3",
         "encoder.position_embedding.linear": f"{ENCODER}pos.projection",
-        "encoder.projection.0": f"{ENCODER}layer_norm",
-        "encoder.projection.1": f"{ENCODER}mlp.0",
-        "encoder.projection.3": f"{ENCODER}mlp.2",
-        "encoder.initializer.mean": f"{cells}slot_mu",
-        "encoder.initializer.log_std": f"{cells}slot_log_sigma",
-        "encoder.corrector.norm_features": f"{cells}norm_inputs",
-        "encoder.corrector.norm_slots": f"{cells}norm_slots",
-        "encoder.corrector.to_query": f"{cells}project_q",
-        "encoder.corrector.to_key": f"{cells}project_k",
-        "encoder.corrector.to_value": f"{cells}project_v",
-        "encoder.corrector.gru": f"{cells}gru",
-        "encoder.corrector.mlp.0": f"{cells}norm_mlp",
-        "encoder.corrector.mlp.1": f"{cells}mlp.0",
-        "encoder.corrector.mlp.3": f"{cells}mlp.2",
+        **encoder_names(ENCODER, f"{ENCODER}savi.", f"{ENCODER}savi."),
         "encoder.predictor.norm": f"{PREDICTOR}layer_norm",
         "decoder.slot_projection": f"{ENCODER}slot_proj",
         "decoder.token_embedding.weight": f"{DECODER}dict.dictionary.weight",
@@ -172,6 +158,32 @@ def state_dict_map(config: SlotAutoencoderConfig) -> StateDictMap:
     }
     ignored = masks | {f"{ENCODER}pos.pe": "positions, which follow from the size of the features"}
     return StateDictMap(names, ignored)
+
+
+def encoder_names(projection: str, first: str, cells: str) -> dict[str, str]:
+    """What follows our backbone -> its names and those of SLATE's code.
+
+    Args:
+        projection: what its feature projection's names begin with.
+        first: its first slots'.
+        cells: its Slot Attention's.
+    """
+    return {
+        "encoder.projection.0": f"{projection}layer_norm",
+        "encoder.projection.1": f"{projection}mlp.0",
+        "encoder.projection.3": f"{projection}mlp.2",
+        "encoder.initializer.mean": f"{first}slot_mu",
+        "encoder.initializer.log_std": f"{first}slot_log_sigma",
+        "encoder.corrector.norm_features": f"{cells}norm_inputs",
+        "encoder.corrector.norm_slots": f"{cells}norm_slots",
+        "encoder.corrector.to_query": f"{cells}project_q",
+        "encoder.corrector.to_key": f"{cells}project_k",
+        "encoder.corrector.to_value": f"{cells}project_v",
+        "encoder.corrector.gru": f"{cells}gru",
+        "encoder.corrector.mlp.0": f"{cells}norm_mlp",
+        "encoder.corrector.mlp.1": f"{cells}mlp.0",
+        "encoder.corrector.mlp.3": f"{cells}mlp.2",
+    }
 
 
 def decoder_names(num_layers: int, prefix: str) -> dict[str, str]:
