@@ -1,7 +1,7 @@
 """Kill training runs at random moments, let them resume, and compare them with a run that was left
 alone: every one must end with the same bits.
 
-    uv run python tools/bench/faults.py --points 200
+    uv run python tools/bench/faults.py --points 200 --record kills.jsonl
     uv run python tools/bench/faults.py --points 40 --processes 2
 
 Each point is a ``kill -9`` of a run (of two processes: of one of them, chosen at random, or of
@@ -10,6 +10,9 @@ it gets through, then compared: weights, optimizer, average, losses, scores and 
 each phase in which it was hit, the table says how often, how many steps had to be done again at
 most (never more than lie between two checkpoints), and how long it took from the start of the
 next attempt to its first new step. What came of it last is in tools/bench/faults.md.
+
+With ``--record FILE`` each run that was compared leaves a line there, and a later call of the same
+kind goes on behind those lines: it takes other moments, and prints the table of all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +55,14 @@ PATIENCE = 300.0  # seconds until a run that does nothing is given up
 
 
 @dataclass
-class Phase:
-    """What happened to the runs that were killed in one phase."""
+class Kill:
+    """One kill, and what it cost."""
 
-    kills: int = 0
-    most_steps_again: int = 0
-    seconds: list[float] = field(default_factory=list)
+    phase: str
+    steps_again: int
+    seconds: float | None = (
+        None  # to the next step; None where there was no checkpoint to go on from
+    )
 
 
 def attempt(out: Path, phase: Any, rank: int, world: int, port: int) -> int:
@@ -104,30 +109,26 @@ def marked(function: Callable[..., Any], phase: Any, number: int) -> Callable[..
 class Runs:
     """Runs of ``world`` processes below one folder."""
 
-    def __init__(self, folder: Path, world: int, seed: int) -> None:
+    def __init__(self, folder: Path, world: int) -> None:
         self.folder = folder
         self.world = world
-        self.chance = random.Random(seed)
+        self.chance = random.Random()
         self.phase = multiprocessing.Value("i", 0)
-        self.phases = {name: Phase() for name in PHASES}
-        self.hit: Phase | None = None  # the phase of the last kill, until a run recovers from it
+        self.kills: list[Kill] = []
+        self.hit: Kill | None = None  # the last kill, until the run recovers from it
         self.whole = folder / "whole"
         self.start, self.length = 0.0, 0.0
         self.start, self.length = self._finish(self.whole, None)
 
-    @property
-    def kills(self) -> int:
-        """How many there were so far."""
-        return sum(phase.kills for phase in self.phases.values())
-
-    def kill_and_compare(self, number: int, most: int) -> None:
-        """Train one run, killed up to ``most`` times, and compare it."""
-        out = self.folder / f"run-{number}"
+    def kill_and_compare(self, moments: str, most: int) -> list[Kill]:
+        """Train one run, killed up to ``most`` times at moments that are drawn from their name."""
+        self.chance, self.kills, out = random.Random(moments), [], self.folder / "run"
         for _ in range(self.chance.randint(1, most)):
             self._finish(out, self.chance.choice(PHASES))
         self._finish(out, None)
         assert_equal_runs(self.whole, out)
         shutil.rmtree(out)
+        return self.kills
 
     def _finish(self, out: Path, aim: str | None) -> tuple[float, float]:
         """One attempt, killed at a random moment of the phase ``aim`` if it gets there.
@@ -148,7 +149,7 @@ class Runs:
             if first is None and inode(out) != log and last_step(out) > resumed:
                 first = now
                 if self.hit and resumed:
-                    self.hit.seconds.append(first - begun)
+                    self.hit.seconds = first - begun
                 self.hit = None
             since = begun if aim == "starting" else first
             if aim and since and now - since >= delay and aim == self._now(first):
@@ -182,10 +183,8 @@ class Runs:
         return left
 
     def _record(self, out: Path, phase: str) -> None:
-        self.hit = self.phases[phase]
-        self.hit.kills += 1
-        again = last_step(out) - newest(out)
-        self.hit.most_steps_again = max(self.hit.most_steps_again, again)
+        self.hit = Kill(phase, last_step(out) - newest(out))
+        self.kills.append(self.hit)
 
 
 def end(processes: list[int]) -> None:
@@ -213,30 +212,49 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+def recorded(record: Path, kind: str) -> list[list[Kill]]:
+    """The kills of every run of one kind in a record."""
+    lines = map(json.loads, record.read_text().splitlines() if record.exists() else [])
+    return [[Kill(**kill) for kill in line["kills"]] for line in lines if line["kind"] == kind]
+
+
+def print_table(runs: list[list[Kill]], kind: str) -> None:
+    """How often each phase was hit, and what that cost."""
+    kills = [kill for run in runs for kill in run]
+    print(
+        f"{len(kills)} kills in {len(runs)} runs of {kind}: all {len(runs)} ended bitwise equal "
+        "to the run that was left alone"
+    )
+    print("| hit in | kills | steps done again, at most | seconds to the next step, median |")
+    print("|---|---|---|---|")
+    for phase in PHASES:
+        of = [kill for kill in kills if kill.phase == phase]
+        again = max((kill.steps_again for kill in of), default=0)
+        seconds = sorted(kill.seconds for kill in of if kill.seconds is not None)
+        median = f"{seconds[len(seconds) // 2]:.1f}" if seconds else "-"
+        print(f"| {phase} | {len(of)} | {again} | {median} |")
+
+
 def main() -> None:
     """Kill, resume, compare, and print the table."""
     parser = argparse.ArgumentParser(description="Kill runs at random moments and compare them.")
     parser.add_argument("--points", type=int, default=200, help="kills at random moments")
     parser.add_argument("--processes", type=int, default=1, help="of one run")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--record", type=Path, help="where each run leaves a line, to go on behind")
     told = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    kind = f"{told.processes} process(es)"
     with tempfile.TemporaryDirectory() as folder:
-        runs = Runs(Path(folder), told.processes, told.seed)
-        number = 0
-        while runs.kills < told.points:
-            runs.kill_and_compare(number, min(5, told.points - runs.kills))
-            number += 1
-    print(
-        f"{runs.kills} kills in {number} runs of {told.processes} process(es): "
-        f"all {number} ended bitwise equal to the run that was left alone"
-    )
-    print("| hit in | kills | steps done again, at most | seconds to the next step, median |")
-    print("|---|---|---|---|")
-    for name, phase in runs.phases.items():
-        seconds = sorted(phase.seconds)
-        median = f"{seconds[len(seconds) // 2]:.1f}" if seconds else "-"
-        print(f"| {name} | {phase.kills} | {phase.most_steps_again} | {median} |")
+        record = told.record or Path(folder) / "record.jsonl"
+        done = recorded(record, kind)
+        runs = Runs(Path(folder), told.processes)
+        while (left := told.points - sum(map(len, done))) > 0:
+            done.append(runs.kill_and_compare(f"{told.seed} {len(done)}", min(5, left)))
+            with record.open("a") as lines:
+                kills = [asdict(kill) for kill in done[-1]]
+                print(json.dumps({"kind": kind, "kills": kills}), file=lines)
+    print_table(done, kind)
 
 
 if __name__ == "__main__":
