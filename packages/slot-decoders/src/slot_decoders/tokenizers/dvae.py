@@ -101,7 +101,7 @@ class DVAE(nn.Module):
         painted = self.decode_mixture(drawn)
         loss = F.mse_loss(painted.to(logits.dtype), frames.to(logits.dtype))
         use = codebook_use(logits.detach().argmax(dim=1), self.vocab_size)
-        parts = {"reconstruction": loss, "temperature": loss.new_tensor(temperature), **use}
+        parts = {"reconstruction": loss, "temperature": loss.new_full((), temperature), **use}
         return LossOutput(total=loss, parts=parts)
 
     def temperature(self, progress: float) -> float:
