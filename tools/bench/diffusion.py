@@ -1,10 +1,10 @@
 """Sampling and training of SlotDiffusion, in one run.
 
-    uv run python tools/bench/diffusion.py --small --device cpu
+    uv run python tools/bench/diffusion.py --small
 
 Pictures are sampled in 20 steps of DPM-Solver, and the CLEVRTex recipe takes training steps at its
-own size (``--small``: with a narrow U-Net, for a CPU). Printed are pictures per second of both, the
-U-Net's share of a sample, and on a GPU the peak memory.
+own size (``--small``: with a narrow U-Net), on the CPU. Printed are pictures per second of both and
+the U-Net's share of a sample. What a GPU makes of the same sizes, gpu.py says.
 """
 
 from __future__ import annotations
@@ -30,60 +30,48 @@ SMALL: dict[str, Any] = {
 
 
 def main(
-    small: Annotated[bool, typer.Option("--small", help="a narrow model, for a CPU")] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    small: Annotated[bool, typer.Option("--small", help="a narrow model")] = False,
     samples: Annotated[int, typer.Option(min=1, help="pictures sampled at once")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="pictures of a training step")] = 8,
     turns: Annotated[int, typer.Option(min=1)] = 5,
-    compiled: Annotated[bool, typer.Option("--compiled", help="compile the U-Net")] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="autocast to bfloat16")] = False,
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Sample with the model of the CLEVRTex recipe, and train it."""
     torch.set_num_threads(threads)
-    model = presets.slot_diffusion(**(SMALL if small else {})).to(device)
-    if compiled:
-        model.decoder.denoiser.compile()
-    slots = torch.randn(samples, 1, model.num_slots, model.config.slot_dim, device=device)
-    video = torch.rand(batch_size, 1, 3, 128, 128, device=device)
+    model = presets.slot_diffusion(**(SMALL if small else {}))
+    slots = torch.randn(samples, 1, model.num_slots, model.config.slot_dim)
+    video = torch.rand(batch_size, 1, 3, 128, 128)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
 
     def train() -> None:
         model.train()
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            losses = model(video)
-        losses.total.backward()
+        model(video).total.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     def sample(num_steps: int) -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            model.sample(slots, num_steps=num_steps)
+        model.sample(slots, num_steps=num_steps)
 
     sample(1)
     train()
-    sampling = statistics.median(seconds(lambda: sample(NUM_STEPS), device) for _ in range(turns))
-    once = statistics.median(seconds(lambda: sample(1), device) for _ in range(turns))
-    training = statistics.median(seconds(train, device) for _ in range(turns))
+    sampling = statistics.median(seconds(lambda: sample(NUM_STEPS)) for _ in range(turns))
+    once = statistics.median(seconds(lambda: sample(1)) for _ in range(turns))
+    training = statistics.median(seconds(train) for _ in range(turns))
     evaluation = (sampling - once) / (NUM_STEPS - 1)
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{parameters:,} weights on {device}, {'bf16' if bf16 else 'fp32'}, median of {turns}")
+    print(f"{parameters:,} weights, median of {turns}")
     print(
         f"sampling: {samples / sampling:.3g} pictures/s in {NUM_STEPS} steps, batches of {samples}"
     )
     print(f"  {NUM_STEPS * evaluation / sampling:.0%} of it is the U-Net and its solver")
     print(f"training: {batch_size / training:.3g} pictures/s in batches of {batch_size}")
     print(f"  one step costs {training / evaluation:.1f} evaluations of the sampling")
-    if device == "cuda":
-        print(f"peak memory: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 
 
-def seconds(action: Callable[[], object], device: str) -> float:
-    """How long ``action`` takes; on a GPU until it is done."""
+def seconds(action: Callable[[], object]) -> float:
+    """How long ``action`` takes."""
     start = time.perf_counter()
     action()
-    if device == "cuda":
-        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
