@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -82,7 +83,8 @@ def _drawn(
         return fill(_empty(like, device), generator).to(like.device)
     if not generator or len(like) % len(generator):
         raise InputError(f"{len(generator)} generators cannot share a batch of {len(like)}")
-    return _drawn_one_by_one(like, generator, fill)
+    one_by_one: Any = _drawn_one_by_one  # the decorator below has no types
+    return one_by_one(like, generator, fill)
 
 
 # torch.compile cannot take generators; it would find that out anew for each part.
