@@ -9,7 +9,8 @@ slot_diffusion/shapes, which share encoder, slots and batches, by apps/train.py;
 steps are those of the recipes, which take about the same time of the processor, or those that are
 told. ``--seconds`` stops each model that long after its start, with what it has learned.
 At 128x128 the encoder has one more layer of stride 2, and 64x64 pixels are painted.
-Prints the scores and draws the curves of validation over time.
+Runs that are there already are taken as they are. Prints the scores, and draws the curves of
+validation (``curves.png``) and what each decoder's encoder finds in test pictures (``found.png``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from slot_data import Shapes, collate
+from slot_decoders.models import load_model
+
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "apps"))
+
+from support.colours import matching_colours  # noqa: E402  (the path to it is set above)
+from support.pictures import colour, enlarged, overlay, pixels, sheet  # noqa: E402
+
+PICTURES = 6  # that are drawn
 REQUEUE = 75  # exit code of a run that was stopped and saved
 TOKENIZERS = {"dvae": "dvae/shapes", "vqvae": "vqvae/shapes"}
 MODELS = {
@@ -100,13 +112,15 @@ def main() -> None:
             finish(*waiting.pop())
     for run in waiting:
         finish(*run)
+    waiting.clear()
     if told.tokenizers_only:
         return
 
-    waiting = []
     for seed in told.seeds:
         for number, (name, (recipe, tokenizer)) in enumerate(MODELS.items()):
             out = told.out / f"{name}-{seed}"
+            if (out / "checkpoints").exists():
+                continue
             changes: dict[str, Any] = {**usual, "train.seed": seed}
             changes["train.batch_size"] = told.batch_size
             if large:
@@ -125,7 +139,8 @@ def main() -> None:
     for run in waiting:
         finish(*run)
     table(told.out, told.seeds)
-    draw(told.out, told.seeds)
+    draw_curves(told.out, told.seeds)
+    draw_found(told.out, told.seeds[0], told.image_size)
 
 
 def table(folder: Path, seeds: list[int]) -> None:
@@ -143,7 +158,7 @@ def table(folder: Path, seeds: list[int]) -> None:
         print(f"{name:14}{steps:7}" + "".join(f"{cell:>17}" for cell in cells))
 
 
-def draw(folder: Path, seeds: list[int]) -> None:
+def draw_curves(folder: Path, seeds: list[int]) -> None:
     """Curves of validation over the steps' share of the training."""
     pyplot = importlib.import_module("matplotlib.pyplot")  # not among the project's own needs
 
@@ -164,6 +179,23 @@ def draw(folder: Path, seeds: list[int]) -> None:
         axis.legend()
     figure.tight_layout()
     figure.savefig(folder / "curves.png", dpi=100)
+
+
+@torch.no_grad()
+def draw_found(folder: Path, seed: int, image_size: int) -> None:
+    """Test pictures, their objects, and the segments of each decoder's encoder over them."""
+    dataset = Shapes("test", num_samples=PICTURES, level="textured", image_size=image_size)
+    batch: Any = collate([dataset[index] for index in range(PICTURES)])
+    pictures, truth = pixels(batch["video"])[:, 0], batch["labels"][:, 0].numpy()
+    columns = {"picture": list(pictures), "truth": [colour(labels) for labels in truth]}
+    for name in MODELS:
+        model = load_model(folder / f"{name}-{seed}")
+        found = model.segment(batch["video"], source="encoder").argmax(2).numpy()
+        columns[name] = []
+        for picture, labels, own in zip(pictures, truth, found, strict=True):
+            colours = matching_colours(own, labels[None], model.num_slots)[own[0]]
+            columns[name].append(overlay(enlarged(picture), enlarged(colours)))
+    sheet(columns).save(folder / "found.png")
 
 
 if __name__ == "__main__":
