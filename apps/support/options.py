@@ -7,12 +7,11 @@ stands, and the resolved options are written into the run's folder.
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import (
     ConfigDict,
     Field,
@@ -24,18 +23,9 @@ from pydantic import (
 )
 
 from slot_core import ConfigError, StrictConfig
+from slot_core.errors import printable
 from slot_decoders.models import presets
-
-
-class Yaml(yaml.SafeLoader):
-    """YAML 1.2 as far as words go: ``on``, ``off``, ``yes`` and ``no`` are words, not booleans."""
-
-
-Yaml.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
+from support.yaml_values import DEEPEST, LONGEST, parse_yaml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "slot_attention/shapes"
@@ -170,15 +160,17 @@ def load_options(recipe: str, changes: Sequence[str] = ()) -> RunOptions:
         stated.pop("data", None)
     for change in parsed:
         stated = presets.merge(stated, change)
-    source = " ".join([str(path), *(f"--set {change}" for change in changes)])
+    source = " ".join([str(path), *map(_source, changes)])
     model = stated.pop("model", None) or {}
     if not isinstance(model, Mapping):
-        raise ConfigError(f"{source}: key 'model' is {model!r}, expected a mapping")
+        raise ConfigError(f"{source}: key 'model' is {printable(repr(model))}, expected a mapping")
     if "preset" not in model:
         raise ConfigError(f"{path}: key 'model.preset' is missing")
     preset, model = model["preset"], {key: model[key] for key in model if key != "preset"}
     if not isinstance(preset, str):
-        raise ConfigError(f"{source}: key 'model.preset' is {preset!r}, expected a name")
+        raise ConfigError(
+            f"{source}: key 'model.preset' is {printable(repr(preset))}, expected a name"
+        )
     config = presets.configure(preset, model, source=f"{source}: model")
     return RunOptions.parse({"recipe": recipe, "model": config, **stated}, source=source)
 
@@ -193,16 +185,18 @@ def recipe_path(recipe: str) -> Path:
     path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else RECIPES / f"{recipe}.yaml"
     if not path.is_file():
         names = sorted(str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yaml"))
-        raise ConfigError(f"there is no recipe '{recipe}'; there are {', '.join(names)}")
+        raise ConfigError(f"there is no recipe '{printable(recipe)}'; there are {', '.join(names)}")
     return path
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Yaml)  # a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: is not readable YAML ({_one_line(error)})") from None
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)  # and no more of what is no recipe
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({printable(str(error))})") from None
+    content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping with keys such as 'model' and 'data'")
     return content
@@ -211,25 +205,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_change(change: str) -> dict[str, Any]:
     """``a.b=c`` as a nested mapping; the value is read as YAML."""
     key, equals, value = change.partition("=")
-    if not equals or not all(key.split(".")):
-        raise ConfigError(f"--set {change}: expected the form key.key=value")
-    try:
-        nested: Any = read_value(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {change}: is not readable YAML ({_one_line(error)})") from None
-    for part in reversed(key.split(".")):
+    source, parts = _source(change), key.split(".")
+    if not equals or not all(parts) or printable(key, len(key)) != key:
+        raise ConfigError(f"{source}: expected the form key.key=value")
+    if len(parts) > DEEPEST:
+        raise ConfigError(f"{source}: has {len(parts)} keys, expected at most {DEEPEST}")
+    nested = read_value(value, source)
+    for part in reversed(parts):
         nested = {part: nested}
     return nested
 
 
-def read_value(value: str) -> Any:
+def read_value(value: str, source: str) -> Any:
     """A YAML scalar, list or mapping; unlike YAML 1.1, ``1e-3`` is a number."""
-    parsed = yaml.load(value, Yaml)  # a SafeLoader
+    parsed = parse_yaml(value, source)
     if isinstance(parsed, str):
         try:
-            return float(parsed)
+            number = float(parsed)
         except ValueError:
             return parsed
+        return number if math.isfinite(number) else parsed
     return parsed
 
 
@@ -246,5 +241,6 @@ def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _source(change: str) -> str:
+    """What errors call a change."""
+    return f"--set {printable(change, 200)}"

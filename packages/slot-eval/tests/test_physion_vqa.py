@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_told(files: dict[str, Path], tmp_path: Path):
     with pytest.raises(EvalError, match="lacks logits; expected ids, logits, outcomes, seed, step"):
         read_answers(tmp_path / "y.npz")
     (tmp_path / "z.npz").write_text("no")
-    with pytest.raises(EvalError, match=r"cannot be read as an \.npz of predictions"):
+    with pytest.raises(EvalError, match=r"z\.npz: is no \.npz file"):
         read_answers(tmp_path / "z.npz")
 
 

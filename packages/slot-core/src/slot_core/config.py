@@ -12,17 +12,17 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from slot_core.errors import ConfigError
+from slot_core.errors import ConfigError, printable
 
 Config = TypeVar("Config", bound="StrictConfig")
-
-LONGEST_VALUE = 60  # characters of a value that an error shows
 
 
 class StrictConfig(BaseModel):
     """Base of every configuration: frozen, unknown keys forbidden, defaults validated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     @classmethod
     def parse(cls: type[Config], data: Mapping[str, Any], *, source: str) -> Config:
@@ -54,17 +54,13 @@ def _describe(config_class: type[BaseModel], error: ValidationError) -> str:
         case "union_tag_not_found":
             return f"key '{tag}' is missing"
         case "union_tag_invalid":
-            expected = context["expected_tags"]
-            return f"key '{tag}' has the value '{context['tag']}': expected one of {expected}"
+            expected, found = context["expected_tags"], printable(str(context["tag"]))
+            return f"key '{tag}' has the value '{found}': expected one of {expected}"
     reason = problem["msg"].removeprefix("Value error, ")
     if not key:
         return reason
-    return f"key '{key}' has the value {_short(problem['input'])}: {reason[0].lower()}{reason[1:]}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+    found = printable(repr(problem["input"]))
+    return f"key '{key}' has the value {found}: {reason[0].lower()}{reason[1:]}"
 
 
 def _locate(
@@ -83,7 +79,7 @@ def _locate(
         if len(options) > 1 and chosen:
             options = chosen
             continue
-        words.append(str(part))
+        words.append(printable(str(part)))
         if isinstance(part, int):  # an item of a sequence, whose annotation names its options
             continue
         holder = options[0] if len(options) == 1 else None

@@ -15,3 +15,11 @@ class ConfigError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint is missing, incomplete, damaged, or was made for another model."""
+
+
+def printable(text: str, most: int = 60) -> str:
+    """Others' words as they may stand in a sentence: on one line, and cut after ``most``."""
+    shown = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:most]
+    )
+    return shown if len(text) <= most else f"{shown}…"

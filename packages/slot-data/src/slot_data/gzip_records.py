@@ -19,6 +19,7 @@ from slot_data.sample import DataError
 from slot_data.tfrecord import FOOTER, GZIP, HEADER, masked_crc32c
 
 CHUNK = 2**15  # compressed bytes that are read at once; a kept state holds as many
+MOST_BYTES = 2**28  # of a record, which is read whole; those of CLEVR have 2 million
 
 
 @dataclass
@@ -116,6 +117,11 @@ class GzipRecords:
             raise DataError(
                 f"{self.path} is damaged at record {here.number}: its length does not fit its "
                 "checksum"
+            )
+        if length > MOST_BYTES:
+            raise DataError(
+                f"record {here.number} of {self.path} claims {length:,} bytes; expected at most "
+                f"{MOST_BYTES:,}"
             )
         record = self._take(file, length) if keep else b""
         left = length - len(record) + FOOTER.size

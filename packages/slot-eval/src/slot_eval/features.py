@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from slot_eval.errors import EvalError
+from slot_eval.errors import EvalError, first_line
 
 Extractor = Callable[[Tensor], Float[Tensor, "samples dim"]]
 
@@ -79,8 +79,3 @@ def from_file(path: Path, device: str) -> Extractor:
         return features.float().cpu()
 
     return extract
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from slot_eval.errors import EvalError
+from slot_eval.errors import EvalError, first_line
 from slot_eval.streaming.metric import StreamingMetric
 
 Videos = Float[Tensor, "batch *time channels height width"]
@@ -103,8 +103,3 @@ def published_file(network: str, weights: str | None) -> Iterator[None]:
             yield
         finally:
             torch.hub.set_dir(before)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -21,14 +21,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import typer
 
 from slot_eval.errors import EvalError
+from slot_eval.npz_files import read_npz
 
 THRESHOLDS = (0.40, 0.45, 0.50, 0.55, 0.60, 0.65)  # of the probability
+# Of the arrays of a file: number of axes, and kinds of numpy's types.
+KINDS = {
+    "ids": (1, "iuU"),
+    "logits": (1, "f"),
+    "outcomes": (1, "biuf"),
+    "scenarios": (1, "iuU"),
+    "seed": (0, "iu"),
+    "step": (0, "iu"),
+}
 ChoiceProtocol = Literal["slotdiffusion", "held-out"]
 WARNING = "chosen on the test set itself: an upper bound, comparable with published numbers alone"
 
@@ -59,14 +68,17 @@ class Answers:
 
 def read_answers(path: Path) -> Answers:
     """Raises EvalError unless it is a file of predictions with both answers among its outcomes."""
-    try:
-        with np.load(path) as file:
-            stored = {name: file[name] for name in file.files}
-    except (OSError, ValueError, BadZipFile) as error:
-        raise EvalError(f"{path}: cannot be read as an .npz of predictions ({error})") from error
+    stored = read_npz(path)
     wanted = ("ids", "logits", "outcomes", "seed", "step")
     if missing := [name for name in wanted if name not in stored]:
         raise EvalError(f"{path}: lacks {missing[0]}; expected {', '.join(wanted)}")
+    for name, array in stored.items():
+        axes, kinds = KINDS.get(name, (array.ndim, array.dtype.kind))
+        if array.ndim != axes or array.dtype.kind not in kinds:
+            raise EvalError(
+                f"{path}: {name} is {array.dtype} of shape {list(array.shape)}, expected "
+                + ("one for each video" if axes else "one number")
+            )
     ids, logits, outcomes = (stored[name] for name in wanted[:3])
     scenarios = stored.get("scenarios")
     lengths = {

@@ -18,12 +18,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from slot_eval.errors import EvalError
+from slot_eval.npz_files import read_npz
 from slot_eval.predictions import (
+    UNREADABLE,
     Predictions,
     checked_ids,
     files_by_id,
     pillow_open,
-    read_npz,
     stacked_frames,
 )
 
@@ -69,6 +70,8 @@ class NpzPictures(Pictures):
                 f"{path}: pictures must be [N T 3 H W] or [N 3 H W] with N = {len(self.ids)}, "
                 f"not {list(values.shape)}"
             )
+        if 0 in values.shape[1:]:
+            raise EvalError(f"{path}: pictures of shape {list(values.shape)} have no pixels")
         self._values = values if values.ndim == 5 else values[:, None]
         self._position = {name: index for index, name in enumerate(self.ids)}
 
@@ -96,5 +99,5 @@ class PictureFolder(Pictures):
         try:
             with self._open(path) as image:
                 return np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways to say "broken file"
+        except UNREADABLE as error:
             raise EvalError(f"{path}: cannot be read as a picture: {error}") from error

@@ -12,9 +12,10 @@ Two forms, for either side:
 """
 
 import re
-import zipfile
+import struct
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,10 +25,16 @@ import torch
 from jaxtyping import Bool, Integer
 from torch import Tensor
 
-from slot_eval.errors import EvalError
+from slot_eval.errors import EvalError, shown
+from slot_eval.npz_files import read_npz
 
 # "1": one bit per pixel; "I": how Pillow before 11.3 opens some 16-bit files
 LABEL_MODES = {"1", "L", "P", "I;16", "I;16B", "I"}
+# Pillow reads many more formats, one of them by running a program.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+MOST_PIXELS = 89_478_485  # of a picture: 256 MiB in colour
+# Pillow's ways to say "broken file".
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 T = TypeVar("T", covariant=True)
 
 
@@ -140,7 +147,7 @@ class PngLabels(Labels):
         try:
             with self._open(path) as image:
                 mode, array = image.mode, np.array(image)
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways to say "broken file"
+        except UNREADABLE as error:
             raise EvalError(f"{path}: cannot be read as a PNG: {error}") from error
         if mode not in LABEL_MODES:
             raise EvalError(f"{path}: a label PNG is grey or palette, this one has mode {mode}")
@@ -198,26 +205,9 @@ def check_same_ids(predictions: Predictions[Any], truth: Predictions[Any]) -> No
 def listed(ids: Sequence[str]) -> str:
     """``sample 'a'`` or ``3 samples ('a', 'b', ...)``."""
     if len(ids) == 1:
-        return f"sample {ids[0]!r}"
-    shown = ", ".join(repr(name) for name in ids[:2])
-    return f"{len(ids)} samples ({shown}{', ...' if len(ids) > 2 else ''})"
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of the file; raises EvalError when it is damaged, no .npz, or holds pickles."""
-    try:
-        if not zipfile.is_zipfile(path):
-            raise EvalError(f"{path}: is no .npz file, or only the first part of one")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except EvalError:
-        raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if "Object arrays" in str(error):
-            reason = "holds pickled data, which is never loaded; store plain arrays"
-        else:
-            reason = f"cannot be read as an .npz file ({first_line(error)})"
-        raise EvalError(f"{path}: {reason}") from error
+        return f"sample {shown(ids[0])}"
+    first = ", ".join(shown(name) for name in ids[:2])
+    return f"{len(ids)} samples ({first}{', ...' if len(ids) > 2 else ''})"
 
 
 def checked_ids(ids: np.ndarray, source: str) -> tuple[str, ...]:
@@ -226,10 +216,14 @@ def checked_ids(ids: np.ndarray, source: str) -> tuple[str, ...]:
         raise EvalError(
             f"{source}: ids must be a list of unicode strings, not {ids.dtype} of shape {ids.shape}"
         )
-    names: list[str] = ids.tolist()
+    try:
+        names: list[str] = ids.tolist()
+        "".join(names).encode()
+    except ValueError as error:
+        raise EvalError(f"{source}: an id holds what is no letter of Unicode") from error
     if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise EvalError(f"{source}: the id {twice!r} occurs more than once")
+        twice = Counter(names).most_common(1)[0][0]
+        raise EvalError(f"{source}: the id {shown(twice)} occurs more than once")
     return tuple(names)
 
 
@@ -242,11 +236,13 @@ def checked_labels(labels: np.ndarray, ids: Sequence[str], source: str) -> np.nd
             f"{source}: labels must be [N T H W] or [N H W] with N = {len(ids)}, "
             f"not {list(labels.shape)}"
         )
+    if 0 in labels.shape[1:]:
+        raise EvalError(f"{source}: labels of shape {list(labels.shape)} have no pixels")
     if labels.size and labels.max() > np.iinfo(np.int64).max:
         raise EvalError(f"{source}: labels go up to {labels.max()}, more than 64 bits with a sign")
     if labels.size and labels.min() < 0:
         name = next(name for name, sample in zip(ids, labels, strict=True) if sample.min() < 0)
-        raise EvalError(f"{source}: the labels of {name!r} are negative somewhere")
+        raise EvalError(f"{source}: the labels of {shown(name)} are negative somewhere")
     return torch_integers(labels if labels.ndim == 4 else labels[:, None])
 
 
@@ -259,15 +255,20 @@ def torch_integers(array: np.ndarray) -> np.ndarray:
 
 
 def pillow_open(source: str, what: str) -> Any:
-    """``PIL.Image.open``; raises EvalError that names the package where it is missing."""
+    """Pillow's ``Image.open`` of formats that need no other program, with ValueError for pictures
+    of more than ``MOST_PIXELS``; raises EvalError that names the package where it is missing."""
     try:
         from PIL import Image
     except ImportError as error:
         raise EvalError(f"{source}: {what} need Pillow: pip install 'slot-eval[png]'") from error
-    return Image.open
 
+    def opened(path: Path) -> Any:
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise ValueError(str(error)) from error
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"it has {image.width}x{image.height} pixels, too many for a picture")
+        return image
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    lines: Iterable[str] = str(error).splitlines()
-    return next(iter(lines), type(error).__name__)
+    return opened

@@ -1,0 +1,167 @@
+"""Inputs for the parsers of ours, as hypothesis draws and shrinks them: valid files with a few
+changes, files whose parts fit but state odd sizes, and plain bytes.
+
+Some changes are made before checksums are taken, so that parsers look at them, and some after.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+
+from slot_data.tfrecord import masked_crc32c
+
+SIZES = (0, 1, 2, 127, 128, 255, 256, 2**15, 2**16, 2**20, 2**31 - 1, 2**31, 2**32, 2**40, 2**62,
+         2**63 - 1, 2**63, 2**64 - 1)  # fmt: skip
+ODD_WORDS = (
+    "!!python/object/apply:os.system [touch x]", "!!int x", "!!float x", "!!binary =", "!!set {a}",
+    "&a", "*a", "<<: *a", "<<: {a: 1}", "{? [a] : b}", "[" * 40, "{a: " * 40, "]", "}", "- ", "? ",
+    ": ", "\n", "  ", "\t", "\0", "\ud7ff", "\x1b[31m", "'", '"', '"\\ud800"', '"\\U00110000"',
+    '"a\\nb"', ".inf", ".nan", "nan", "1e999", "-1e999", "9" * 4400, "0b_", "0x_", "190:20:30",
+    "2001-99-99", "1e-3", "1_000", "null", "~", "true", "on", "=", "%YAML 9.9", "---", "...", "#",
+    "model:", "preset:", "data:", "type:", "train.num_steps", "1000000000", "-1", "0", "{}", "[]",
+    "{1: 2}", "a: 1, a: 2",
+)  # fmt: skip
+
+
+@st.composite
+def _edited(draw: st.DrawFn, valid: bytes, words: Sequence[bytes]) -> bytes:
+    """The bytes with one to three changes anywhere in them."""
+    content = bytearray(valid)
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, max(len(content) - 1, 0)))
+        kind = draw(st.sampled_from(("byte", "bytes", "word", "cut", "drop", "double", "size")))
+        if kind == "byte" and content:
+            content[place] = draw(st.integers(0, 255))
+        elif kind == "bytes":
+            content[place:place] = draw(st.binary(min_size=1, max_size=12))
+        elif kind == "word":
+            content[place:place] = draw(st.sampled_from(words))
+        elif kind == "cut":
+            del content[place:]
+        elif kind == "drop":
+            del content[place : place + draw(st.integers(1, 40))]
+        elif kind == "double":
+            content[place:place] = content[place : place + draw(st.integers(1, 200))]
+        elif kind == "size":
+            wide = struct.pack("<Q", draw(st.sampled_from(SIZES)))
+            width = draw(st.sampled_from((1, 2, 4, 8)))
+            content[place : place + width] = wide[:width]
+    return bytes(content)
+
+
+def edited(valid: Sequence[bytes], words: Sequence[bytes] = (b"\0" * 8, b"\xff" * 9)):
+    """One of some valid inputs with a few changes."""
+    return st.sampled_from(list(valid)).flatmap(lambda content: _edited(content, words))
+
+
+def _mostly(size: int):
+    """The size, three times of four."""
+    return st.integers(0, 3).flatmap(lambda n: st.sampled_from(SIZES) if n == 3 else st.just(size))
+
+
+def varint(value: int) -> bytes:
+    """As the wire format writes it."""
+    text = b""
+    while value > 127:
+        text += bytes([value & 127 | 128])
+        value >>= 7
+    return text + bytes([value])
+
+
+@st.composite
+def _field(draw: st.DrawFn, content: bytes) -> bytes:
+    """A field of the wire format whose kind, or whose length, may be wrong."""
+    number, kind = draw(st.integers(0, 4)), draw(st.sampled_from((2, 2, 2, 0, 1, 3, 5, 7)))
+    length = draw(_mostly(len(content)))
+    return varint(number << 3 | kind) + varint(length) + content
+
+
+def messages(keys: Sequence[str]):
+    """Protocol buffers somewhat like a tf.train.Example."""
+    leaves = st.binary(max_size=12) | st.sampled_from([key.encode() for key in keys])
+    lists = st.lists(leaves.flatmap(_field), max_size=4).map(b"".join)
+    for _ in range(4):
+        lists = st.lists((leaves | lists).flatmap(_field), max_size=3).map(b"".join)
+    return lists
+
+
+@st.composite
+def tfrecords(draw: st.DrawFn, valid: Sequence[bytes], keys: Sequence[str]) -> bytes:
+    """A TFRecord file of a few records, often with right checksums, sometimes compressed."""
+    content = b""
+    for _ in range(draw(st.integers(0, 3))):
+        record = draw(st.sampled_from(list(valid)) | edited(valid) | messages(keys))
+        length = struct.pack("<Q", draw(_mostly(len(record))))
+        content += length + struct.pack("<I", masked_crc32c(length))
+        content += record + struct.pack("<I", masked_crc32c(record))
+    changed = draw(st.sampled_from(("no", "no", "no", "no", "plain", "packed")))
+    if changed == "plain":
+        content = draw(_edited(content, [b"\0" * 16]))
+    if draw(st.booleans()):
+        packer = zlib.compressobj(1, wbits=16 + zlib.MAX_WBITS)
+        content = packer.compress(content) + packer.flush()
+    return draw(_edited(content, [b"\x1f\x8b"])) if changed == "packed" else content
+
+
+def array_file(descr: str, shape: str, content: bytes, version: tuple[int, int] = (1, 0)) -> bytes:
+    """An .npy file whose head says so."""
+    head = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode("latin1")
+    length = struct.pack("<H" if version == (1, 0) else "<I", len(head) + 1)
+    return b"\x93NUMPY" + bytes(version) + length + head + b"\n" + content
+
+
+KINDS = (
+    "'<U1'", "'<U3'", "'<U0'", "'<U400000000'", "'|O'", "'<i8'", "'|u1'", "'|b1'", "'<u8'", "'<f4'",
+    "'|V0'", "'|V8'", "[('a', '<i4')]", "'<M8[s]'", "'x'", "1", "(", "'|S2'",
+)  # fmt: skip
+DIMS = (0, 1, 2, 3, 4, -1, 2**31, 2**32, 2**62, 2**64)
+SHAPES = ("(2,)", "(2, 2, 2)", "()", "[2]", "2", "(True,)", "('a',)")
+
+
+@st.composite
+def _array(draw: st.DrawFn) -> bytes:
+    sizes = st.lists(st.sampled_from(DIMS), max_size=5).map(lambda dims: str(tuple(dims)))
+    version = draw(st.sampled_from(((1, 0), (1, 0), (2, 0), (3, 0), (9, 9))))
+    shape = draw(sizes | st.sampled_from(SHAPES))
+    return array_file(draw(st.sampled_from(KINDS)), shape, draw(st.binary(max_size=64)), version)
+
+
+@st.composite
+def archives(draw: st.DrawFn, valid: Sequence[bytes]) -> bytes:
+    """An .npz file: arrays that fit, arrays that state odd things, and the sizes of both."""
+    file, packing = io.BytesIO(), draw(st.sampled_from((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
+    names = st.sampled_from(("ids.npy", "labels.npy", "overlap.npy", "pictures.npy", "ids", "x"))
+    usual = st.sampled_from((["ids.npy", "labels.npy"], ["ids.npy", "pictures.npy"]))
+    any_array = st.sampled_from(list(valid)) | edited(valid) | _array()
+    fitting = {"ids.npy": valid[0], "labels.npy": valid[1], "pictures.npy": valid[-1]}
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(file, "w", packing) as archive:
+        for name in draw(usual | st.lists(names, max_size=3)):
+            fits = draw(st.integers(0, 4)) and name in fitting
+            archive.writestr(name, fitting[name] if fits else draw(any_array))
+    content = file.getvalue()
+    return content if draw(st.integers(0, 3)) else draw(_edited(content, [b"PK\1\2"]))
+
+
+def saved(array: np.ndarray) -> bytes:
+    """An .npy file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def changes(valid: Sequence[str]):
+    """What stands behind --set: mostly valid keys with odd values."""
+    keys = [change.partition("=")[0] for change in valid]
+    odd = st.sampled_from(ODD_WORDS) | st.text(max_size=12)
+    key = st.sampled_from(keys) | st.lists(st.sampled_from(keys) | odd, max_size=3).map(".".join)
+    values = st.lists(odd, max_size=3).map("".join)
+    made = st.tuples(key, st.sampled_from(("=", "=", "=", "", "==")), values).map("".join)
+    return st.sampled_from(list(valid)) | made
