@@ -9,7 +9,6 @@ kept, DIR/SPLIT-seed<seed>-step<step>.npz gets ids, logits and outcomes.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ import torch
 import typer
 
 from slot_core import CheckpointError, InputError
+from slot_core.json_files import read_json
 from slot_data import collate
 from slot_data.slots import Slots
 from slot_decoders.models import RelationReadoutModel, load_model
@@ -37,7 +37,7 @@ def main(
     checkpoints = sorted((place / "checkpoints").glob("step-*"))
     if not checkpoints:
         raise CheckpointError(f"{place}: is no run with checkpoints")
-    seed = json.loads((place / "options.json").read_text(encoding="utf-8"))["train"]["seed"]
+    seed = _seed_of(place / "options.json")
     dataset = Slots(split, slots, num_frames=frames, outcomes=True)
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -60,6 +60,14 @@ def main(
         joined |= {"seed": np.array(seed), "step": np.array(step)}
         np.savez(path, **joined)
         print(path)
+
+
+def _seed_of(stated: Path) -> int:
+    """Of a run's options. Raises CheckpointError if they cannot be read."""
+    try:
+        return int(read_json(stated)["train"]["seed"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{stated}: states no seed ({error})") from None
 
 
 if __name__ == "__main__":

@@ -15,22 +15,19 @@ opened as tensors only: code in it is never run.
 
 from __future__ import annotations
 
-import json
-import pickle
 import shlex
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from slot_core import CheckpointError, ConfigError, ModelCard
+from slot_core.hub import read_weights as read_safetensors
+from slot_core.json_files import read_json
 from slot_core.model_card import NOT_STATED
+from slot_core.pickled_weights import read_pickled
 from slot_decoders.models import ModelConfig
 from slot_decoders.models.state_dicts import ORIGINS, convert, get_origin
 
@@ -103,7 +100,7 @@ def read_description(
     if changes:
         raise ConfigError("--set changes a recipe, but --config is given; change that file instead")
     try:
-        described = json.loads(config.read_text(encoding="utf-8"))
+        described = read_json(config)
     except FileNotFoundError:
         raise ConfigError(f"--config {config}: there is no such file") from None
     except (OSError, ValueError) as error:
@@ -119,20 +116,11 @@ def read_weights(path: Path) -> Any:
         raise CheckpointError(f"--weights {path}: there is no such file")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return read_safetensors(path)
         if path.suffix in (".pth", ".pt", ".tar"):
-            with warnings.catch_warnings(action="ignore"):  # about pickle's protocol
-                return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"--weights {path}: holds Python objects besides tensors and is not opened, as they "
-            f"could run code; save its 'state_dict' alone where you trust it"
-        ) from None
-    except (SafetensorError, OSError, EOFError, RuntimeError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[:1]
-        raise CheckpointError(
-            f"--weights {path}: is damaged or truncated ({''.join(reason)})"
-        ) from None
+            return read_pickled(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"--weights {error}") from None
     raise CheckpointError(f"--weights {path}: expected a .safetensors or a .pth file")
 
 

@@ -31,6 +31,8 @@ import torch
 
 from slot_core import CheckpointError, ConfigError, HubModel, ModelCard
 from slot_core.hub import WEIGHTS, load_weights
+from slot_core.json_files import read_json
+from slot_core.pickled_weights import read_pickled
 from slot_decoders.models.load import first_difference
 
 STATE = "state.pt"
@@ -166,13 +168,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: if it is missing or damaged.
     """
-    path = checkpoint / "state" / STATE
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: the training state is missing") from None
-    except Exception as error:  # torch.load raises whatever the damage happens to trigger
-        raise CheckpointError(f"{path}: is damaged or truncated ({_first_line(error)})") from None
+    return read_pickled(checkpoint / "state" / STATE)
 
 
 def damage_of(checkpoint: Path) -> str | None:
@@ -181,7 +177,7 @@ def damage_of(checkpoint: Path) -> str | None:
     if not path.exists():  # saved before there were any; what is renamed into place is whole
         return None
     try:
-        sums = json.loads(path.read_text(encoding="utf-8"))
+        sums = read_json(path)
         for name, expected in sums.items():
             if sha256(checkpoint / name) != expected:
                 return f"{checkpoint / name}: is damaged, it is not the file that was saved"
@@ -216,8 +212,8 @@ def _check_same_run(stated: Path, options: Mapping[str, Any], *, resume: bool) -
             f"{stated.parent}: holds a run already; go on with --resume or choose another --out"
         )
     try:
-        before = json.loads(stated.read_text(encoding="utf-8"))
-    except ValueError as error:
+        before = read_json(stated)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{stated}: is not readable JSON ({error})") from None
     difference = first_difference(before, json.loads(json.dumps(options)), other="this one's")
     if difference:

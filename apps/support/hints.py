@@ -22,6 +22,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from slot_core import InputError
+from slot_core.json_files import read_json
 from slot_data.boxes import masks_from_labels
 from slot_data.image_files import read_mask, size_of
 from slot_decoders.models import SlotAutoencoder
@@ -129,7 +130,7 @@ def check_hint(hint: Hint | None, model: SlotAutoencoder, checkpoint: str, count
 def _read_rows(kind: str, path: Path) -> np.ndarray:
     names = COORDINATES[kind]
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: is not readable JSON ({error})") from None
     expected = f"expected a list of [{', '.join(names)}] in pixels of the first frame"

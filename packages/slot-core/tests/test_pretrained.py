@@ -201,7 +201,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "model.safetensors").unlink(),
         "repository: has neither model.safetensors nor pytorch_model.bin",
     ),
-    "objects": (with_a_pickle_of(Path("a")), "pytorch_model.bin: is damaged, or holds Python"),
+    "objects": (with_a_pickle_of(Path("a")), "bin: holds Python objects besides tensors"),
     "no names": (with_a_pickle_of([1]), "pytorch_model.bin: holds no weights by name"),
     "truncated pickle": (with_a_truncated_pickle, "pytorch_model.bin: is damaged"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json: the file is"),

@@ -150,7 +150,9 @@ def test_missing_parts_are_told(tmp_path: Path):
     with pytest.raises(DataError, match=r"holds no slots, slots\.json is missing"):
         Slots("test", tmp_path)
     write(tmp_path / "test", num_parts=1)
-    with pytest.raises(DataError, match=r"2 of the 3 parts .* slots-00001\.safetensors first; the"):
+    with pytest.raises(
+        DataError, match=r"parts .* are missing, slots-00001\.safetensors first of 3; the"
+    ):
         Slots("test", tmp_path)
 
 

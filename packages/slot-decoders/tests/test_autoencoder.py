@@ -201,6 +201,37 @@ def test_weights_are_strict_both_ways(tmp_path: Path):
         start_tokenizer(tiny_model(KL), tmp_path)
 
 
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+def test_code_in_a_pickle_is_never_run(tmp_path: Path):
+    folder = tmp_path / "published"
+    published("AutoencoderKL").save_pretrained(folder)
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({"bomb": Bomb(tmp_path / "exploded")}, folder / "diffusion_pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="the weights cannot be read") as caught:
+        start_tokenizer(tiny_model(KL), folder)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_an_index_of_files_elsewhere_is_refused(tmp_path: Path):
+    published("AutoencoderKL").save_pretrained(tmp_path)
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    weights.rename(tmp_path.parent / "elsewhere.safetensors")
+    index = {"metadata": {}, "weight_map": {"encoder.conv_in.weight": "../elsewhere.safetensors"}}
+    (tmp_path / f"{weights.name}.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"index\.json: names several files of weights"):
+        start_tokenizer(tiny_model(KL), tmp_path)
+
+
 def test_pixels_must_come_as_it_was_trained(tmp_path: Path):
     published("AutoencoderKL").save_pretrained(tmp_path)
     model = tiny_model(KL, preprocessing={"std": (0.3, 0.3, 0.3)})

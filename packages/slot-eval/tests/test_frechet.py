@@ -1,7 +1,10 @@
 """The Fréchet distance: the closed form for Gaussians, scipy's matrix root, streams, files."""
 
+import io
 import json
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +125,59 @@ def test_wrong_extractors_are_one_sentence(tmp_path):
         load_extractor(str(tmp_path / "a.pt"))(torch.rand(2, 3, 4, 4))
     with pytest.raises(EvalError, match="no such file of Inception's weights"):
         load_extractor(f"inception:{tmp_path / 'none.pth'}")
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("where", ["pickle.pt", "pickle.pt2", "weights", "constants", "inputs"])
+def test_code_in_a_network_is_never_run(tmp_path, where):
+    """torch.export itself would unpickle its weights, its constants and its example inputs."""
+    target, path = tmp_path / "exploded", tmp_path / (where if "." in where else "a.pt2")
+    if where.startswith("pickle"):
+        torch.save({"bomb": Bomb(target)}, path)
+    else:
+        program = torch.export.export(Small().eval(), (torch.rand(2, 2, 3, 8, 8),))
+        torch.export.save(program, tmp_path / "whole.pt2")
+        spoil(tmp_path / "whole.pt2", path, where, Bomb(target))
+    with pytest.raises(EvalError, match="cannot be read as a network") as caught:
+        load_extractor(str(path))
+    assert "\n" not in str(caught.value)
+    assert not target.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def spoil(whole, path, where, bomb):
+    """A copy of an exported program in which one file is a bomb, and is said to be a pickle."""
+    file = io.BytesIO()
+    torch.save(bomb, file)
+    with zipfile.ZipFile(whole) as before, zipfile.ZipFile(path, "w") as after:
+        for member in before.infolist():
+            content = before.read(member)
+            if where == "weights" and "config" in member.filename:
+                content = content.replace(b'"use_pickle": false', b'"use_pickle": true')
+            if (where == "weights" and "/weights/weight_" in member.filename) or (
+                where == "inputs" and "sample_inputs" in member.filename
+            ):
+                content = file.getvalue()
+            after.writestr(member.filename, content)
+        if where == "constants":
+            after.writestr("whole/data/constants/opaque_obj_0", pickle.dumps(bomb))
+
+
+def test_code_in_inceptions_weights_is_never_run(tmp_path):
+    pytest.importorskip("torch_fidelity")
+    torch.save({"bomb": Bomb(tmp_path / "exploded")}, tmp_path / "weights.pth")
+    with pytest.raises(EvalError, match="Inception's weights cannot be had"):
+        load_extractor(f"inception:{tmp_path / 'weights.pth'}")
+    assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.slow

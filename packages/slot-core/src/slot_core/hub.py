@@ -30,7 +30,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from slot_core.config import StrictConfig
-from slot_core.errors import CheckpointError
+from slot_core.errors import CheckpointError, printable
+from slot_core.json_files import read_json
+from slot_core.memory_budget import MemoryBudget
 from slot_core.model_card import ModelCard
 
 # The type checker of the tests cannot resolve typing.Self outside a decorated class.
@@ -123,8 +125,12 @@ class HubModel(nn.Module):
                 f"{folder / CONFIG}: holds a {description['model_class']}, expected {cls.__name__}"
             )
         config = cls.config_class.parse(description["config"], source=str(folder / CONFIG))
-        model = cls.from_config(config)
-        load_weights(model, folder / WEIGHTS)
+        weights = read_weights(folder / WEIGHTS)
+        size = sum(value.nbytes for value in weights.values())
+        with MemoryBudget(size, str(folder / CONFIG)):
+            model = cls.from_config(config)
+        check_weights(model, weights, source=str(folder / WEIGHTS))
+        _take_over(model, weights)
         return model.to(device=device, dtype=dtype).eval()
 
     def push_to_hub(
@@ -236,7 +242,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: is no checkpoint, {CONFIG} is missing") from None
     except (OSError, ValueError) as error:
@@ -248,7 +254,9 @@ def read_description(folder: Path) -> dict[str, Any]:
         if not isinstance(description.get(key), kind):
             raise CheckpointError(f"{path}: key '{key}' is missing or not of type {kind.__name__}")
     for key in description.keys() - expected.keys():
-        raise CheckpointError(f"{path}: unknown key '{key}'; allowed: {', '.join(expected)}")
+        raise CheckpointError(
+            f"{path}: unknown key '{printable(key)}'; allowed: {', '.join(expected)}"
+        )
     if description["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: format_version is {description['format_version']}, this slot-core reads "
@@ -265,6 +273,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     weights = read_weights(path)
     check_weights(model, weights, source=str(path))
+    _take_over(model, weights)
+
+
+def _take_over(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     for name, own in model.state_dict(keep_vars=True).items():
         own.data = own.data.to(weights[name].dtype)
     model.load_state_dict(weights, strict=True)
@@ -285,7 +297,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_weights(model: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
-    """Raise CheckpointError unless ``weights`` are the model's own in name and shape."""
+    """Raise CheckpointError unless ``weights`` are the model's own in name, shape and kind."""
     own = model.state_dict()
     for problem, names in (
         ("lacks", sorted(own.keys() - weights.keys())),
@@ -293,12 +305,18 @@ def check_weights(model: nn.Module, weights: dict[str, torch.Tensor], *, source:
     ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise CheckpointError(f"{source}: {problem} weights {', '.join(names[:3])}{more}")
+            first = ", ".join(printable(name, 100) for name in names[:3])
+            raise CheckpointError(f"{source}: {problem} weights {first}{more}")
     for name, value in weights.items():
         if value.shape != own[name].shape:
             raise CheckpointError(
                 f"{source}: {name} has the shape {list(value.shape)}, "
                 f"the configuration asks for {list(own[name].shape)}"
+            )
+        if value.dtype.is_floating_point != own[name].dtype.is_floating_point:
+            raise CheckpointError(
+                f"{source}: {name} is of {value.dtype}, the configuration asks for "
+                f"{own[name].dtype}"
             )
 
 

@@ -1,29 +1,47 @@
 """Archives as they are downloaded (.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz), unpacked once and
-safely: nothing is written outside the target, and no link leads out of it."""
+safely, whoever made them: plain files and folders below the target, each once, and not much more
+bytes than the archive itself has. Links are refused, since with them a path may lead anywhere, and
+archives within archives stay as they are."""
 
+from __future__ import annotations
+
+import bz2
+import gzip
 import lzma
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any, cast
 
+from slot_data.json_files import shown
 from slot_data.manifest import write_whole
 from slot_data.sample import DataError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 DONE = ".unpacked"
+# What an archive may unpack to: pictures are compressed already, and annotations shrink to a tenth.
+RATIO = 100
+LEAST = 2**30  # bytes, even of a small one
+LONGEST_HEADER = 2**20  # bytes, of names and the like; contents are read in smaller pieces
 _BROKEN = (
     zipfile.BadZipFile,
-    tarfile.ReadError,
+    tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
+    struct.error,
     EOFError,
     NotImplementedError,  # a kind of compression that Python does not know
     RuntimeError,  # a password
+    ValueError,  # names and numbers that there are not
+    OverflowError,
     OSError,
 )
+OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
 def archives_in(source: Path) -> list[Path]:
@@ -37,53 +55,123 @@ def unpack(archive: Path, target: Path) -> Iterator[int]:
     """Unpacks into `target`, a folder; yields the size of each member that is done, in bytes. What
     was unpacked whole before is not unpacked again.
 
-    Raises DataError if it is no archive or damaged, or a member would be written outside `target`,
-    is a link that leads out of it, or neither file nor folder.
+    Raises DataError if it is no archive or damaged, a member would be written outside `target`, is
+    there twice, or is neither file nor folder, or if all would be more than `RATIO` times the
+    archive and more than `LEAST`, or more than the disk has room for.
     """
     target.mkdir(parents=True, exist_ok=True)
     done = target / f"{DONE}-{archive.name}"
     if done.exists():
         return
-    _require_archive(archive)
+    _require_file(archive)
+    members = _Members(archive, target)
+    if not zipfile.is_zipfile(archive) and not _is_tar(archive, members):
+        raise DataError(f"{archive} is no archive; expected {', '.join(SUFFIXES)}")
     try:
         if zipfile.is_zipfile(archive):
-            yield from _unzip(archive, target)
+            yield from _unzip(archive, target, members)
         else:
-            yield from _untar(archive, target)
-    except tarfile.FilterError as error:
-        member = error.tarinfo.name
-        raise DataError(
-            f"member {member!r} of archive {archive} would lead outside of its folder"
-        ) from error
+            yield from _untar(archive, target, members)
+    except DataError:
+        raise
     except _BROKEN as error:
-        raise DataError(f"archive {archive} cannot be unpacked: {error}") from error
+        raise DataError(
+            f"archive {archive} cannot be unpacked: {shown(str(error), 200)}"
+        ) from error
     write_whole(done, b"")
 
 
-def _unzip(archive: Path, target: Path) -> Iterator[int]:
+class _Members:
+    """What may come out of an archive, and what has."""
+
+    def __init__(self, archive: Path, target: Path) -> None:
+        self._archive = archive
+        self._most = max(LEAST, RATIO * archive.stat().st_size)
+        self._free = shutil.disk_usage(target).free
+        self._bytes, self._files = 0, set[PurePosixPath]()
+
+    def admit(self, name: str, size: int, is_folder: bool, is_file: bool) -> None:
+        """Raises DataError for a member that is not to be written."""
+        who = f"member {shown(name, 200)} of archive {self._archive}"
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in next(iter(path.parts), ""):
+            raise DataError(f"{who} would lead outside of its folder")
+        if is_folder:
+            return
+        if not is_file or not path.parts:
+            raise DataError(f"{who} is neither a file nor a folder; links are not unpacked")
+        if path in self._files:
+            raise DataError(f"{who} is there twice")
+        self._files.add(path)
+        self._bytes += size
+        self.require_room(self._bytes)
+
+    def require_room(self, count: int) -> None:
+        """Raises DataError if so many bytes are more than the archive may unpack to."""
+        if count > self._most:
+            raise DataError(
+                f"archive {self._archive} would unpack to more than {self._most:,} bytes, {RATIO} "
+                "times its own; unpack it yourself where you trust it"
+            )
+        if count > self._free:
+            raise DataError(
+                f"archive {self._archive} would unpack to {count:,} bytes and more; the disk has "
+                f"{self._free:,}"
+            )
+
+
+def _unzip(archive: Path, target: Path, members: _Members) -> Iterator[int]:
     with zipfile.ZipFile(archive) as content:
-        for member in content.infolist():
-            path = PurePosixPath(member.filename.replace("\\", "/"))
-            # zipfile itself would quietly write these elsewhere, or a link as a file
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-                raise DataError(
-                    f"member {member.filename!r} of archive {archive} would lead outside of its "
-                    "folder"
-                )
-            if member.external_attr >> 28 == 0o12:
-                raise DataError(f"member {member.filename!r} of archive {archive} is a link")
-            content.extract(member, target)
-            yield member.file_size
+        entries = content.infolist()
+        for entry in entries:  # all of them first: nothing is written of what is refused
+            kind = entry.external_attr >> 28  # of Unix; 0 where another system made it
+            is_folder = entry.filename.endswith("/")
+            members.admit(entry.filename, entry.file_size, is_folder, kind in (0, 0o10))
+        for entry in entries:
+            content.extract(entry, target)
+            yield entry.file_size
 
 
-def _untar(archive: Path, target: Path) -> Iterator[int]:
-    with tarfile.open(archive) as content:
-        for member in content:
-            content.extract(member, target, filter="data")
-            yield member.size
+def _untar(archive: Path, target: Path, members: _Members) -> Iterator[int]:
+    with _opened_tar(archive, members) as content:
+        for entry in content:
+            members.admit(entry.name, entry.size, entry.isdir(), entry.isreg())
+            content.extract(entry, target, filter="data")
+            yield entry.size
 
 
-def _require_archive(path: Path) -> None:
+@contextmanager
+def _opened_tar(archive: Path, members: _Members) -> Iterator[tarfile.TarFile]:
+    with archive.open("rb") as file:
+        start = file.read(2)
+    with (
+        OPENERS.get(start, open)(archive, "rb") as file,
+        tarfile.open(fileobj=cast(Any, _Bounded(file, members)), mode="r:") as content,
+    ):
+        yield content
+
+
+class _Bounded:
+    """A file of which no more is read than an archive may unpack to, and never much at once, as
+    tarfile does where the header of a header states a size."""
+
+    def __init__(self, file: Any, members: _Members) -> None:
+        self._file, self._members = file, members
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header states {size:,} bytes")
+        return self._file.read(size)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        self._members.require_room(place)
+        return self._file.seek(place, whence)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"{path} is neither a folder nor an archive: there is no such file")
     with path.open("rb") as file:
@@ -93,13 +181,12 @@ def _require_archive(path: Path) -> None:
             f"{path} is a web page and no archive: the server refused the download, perhaps "
             "because of a quota; download it again"
         )
-    if not zipfile.is_zipfile(path) and not _is_tar(path):
-        raise DataError(f"{path} is no archive; expected {', '.join(SUFFIXES)}")
 
 
-def _is_tar(path: Path) -> bool:
+def _is_tar(path: Path, members: _Members) -> bool:
     try:
-        return tarfile.is_tarfile(path)
+        with _opened_tar(path, members):
+            return True
     except _BROKEN:
         return False
 

@@ -21,6 +21,9 @@ from PIL import Image, ImageOps
 from slot_data.sample import DataError, Sample
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+# Pillow reads many more, of which nobody makes data, and one of them by running another program.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MOST_PIXELS = 89_478_485  # of one picture; Pillow itself refuses twice as many, and warns of these
 _MASK_MODES = frozenset({"P", "L", "1", "I", "I;16", "I;16B"})
 _STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff\xe0": "JPEG", b"RIFF": "WEBP"}
 _UNREADABLE = (  # what Pillow is known to raise on broken files
@@ -138,14 +141,21 @@ def _open(path: PictureFile, upright: bool = False) -> Image.Image:
         raise DataError(f"{path} is a link to {path.readlink()}, which is not there")
     try:
         if isinstance(path, PictureBytes):
-            kind = _STARTS.get(path.content[:4])  # else Pillow tries all that it knows, for long
-            image = Image.open(BytesIO(path.content), formats=[kind] if kind else None)
+            kind = _STARTS.get(path.content[:4])  # else Pillow tries all of them, for long
+            image = Image.open(BytesIO(path.content), formats=[kind] if kind else FORMATS)
         else:
-            image = Image.open(path)
+            image = Image.open(path, formats=FORMATS)
+        if image.width * image.height > MOST_PIXELS:
+            raise DataError(
+                f"{path} cannot be read as a picture: it states {image.width:,}x{image.height:,} "
+                f"pixels; expected at most {MOST_PIXELS:,}"
+            )
         image.load()
         if upright:
             ImageOps.exif_transpose(image, in_place=True)
         return image
+    except DataError:
+        raise
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
 

@@ -59,7 +59,7 @@ def _load(folder: Path) -> dict[str, np.ndarray] | None:
     """None where nothing is kept, or not all of it is left."""
     try:
         names = (folder / LIST).read_text(encoding="utf-8").split()
-        return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+        return {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r") for name in names}
     except (OSError, ValueError):
         return None
 

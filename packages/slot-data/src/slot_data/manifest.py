@@ -10,6 +10,7 @@ how, what is in each split and in each of its files, their checksums, and what w
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from slot_data.encodings import Encoding
+from slot_data.json_files import parse_json, shown
 from slot_data.sample import DataError
 
 MANIFEST = "prepared.json"
@@ -148,27 +150,39 @@ def read_manifest(folder: Path) -> Manifest:
 def manifest_from(content: bytes, path: Path | str) -> Manifest:
     """Raises DataError, naming the file, if that is none."""
     try:
-        said = json.loads(content)
+        said = parse_json(content, path)
         if said["format"] != FORMAT:
             raise DataError(
                 f"{path} has the format {said['format']}; expected {FORMAT}: prepare it again"
             )
+        _typed(said, {"format": int, "dataset": str, "videos": bool, "preset": str | None,
+                      "splits": dict, "encoding": dict, "hash": str})  # fmt: skip
         splits = {name: _split(entry) for name, entry in said["splits"].items()}
         encoding = Encoding(**said["encoding"])
         manifest = Manifest(said["dataset"], said["videos"], said["preset"], encoding, splits)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} is damaged: {type(error).__name__} {error}") from error
+        raise DataError(f"{path} is damaged: {shown(str(error), 200)}") from error
     if manifest.hash != said["hash"]:
         raise DataError(f"{path} is damaged: it does not fit the hash that it states")
     return manifest
 
 
 def shard_of(entry: Mapping[str, Any]) -> Shard:
-    """From JSON, whose keys are texts."""
+    """From JSON, whose keys are texts. Raises ValueError, KeyError or TypeError where it is none,
+    or names a file anywhere else than where such files lie."""
+    numbers = ("first", "stop", "rows", "frames", "bytes")
+    texts = ("file", "index", "sha256", "index_sha256", "content")
+    _typed(entry, {**dict.fromkeys(numbers, int), **dict.fromkeys(texts, str), "objects": dict,
+                   "left_out": list})  # fmt: skip
     objects = {int(number): count for number, count in entry["objects"].items()}
-    left_out = [(what, why) for what, why in entry["left_out"]]
+    left_out = [(str(what), str(why)) for what, why in entry["left_out"]]
+    if min(*(entry[name] for name in numbers), *objects.values(), *objects) < 0:
+        raise ValueError("a number is below 0")
+    if entry["rows"] or entry["file"] or entry["index"]:
+        _require_place(entry["file"], "data", ".parquet")
+        _require_place(entry["index"], "index", ".npz")
     return Shard(**{**entry, "objects": objects, "left_out": left_out})
 
 
@@ -192,4 +206,24 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _split(entry: Mapping[str, Any]) -> Split:
+    _typed(entry, {"options": dict, "framing": dict | None, "keys": list, "shards": list,
+                   "cache": dict})  # fmt: skip
+    for name in entry["cache"]:
+        _require_place(name, "cache", ".npy")
     return Split(**{**entry, "shards": [shard_of(shard) for shard in entry["shards"]]})
+
+
+def _typed(entry: Any, kinds: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry. Raises ValueError unless it maps these keys to values of their kinds."""
+    if not isinstance(entry, Mapping) or entry.keys() != kinds.keys():
+        raise ValueError(f"expected a mapping of {', '.join(kinds)}")
+    for key, kind in kinds.items():
+        if not isinstance(entry[key], kind) or (kind is int and isinstance(entry[key], bool)):
+            raise ValueError(f"{key} is {shown(entry[key])}")
+    return entry
+
+
+def _require_place(name: str, folder: str, suffix: str) -> None:
+    """Raises ValueError for the name of a file that does not lie right in `folder`."""
+    if not re.fullmatch(rf"{folder}/[^/\\\x00-\x1f]+{re.escape(suffix)}", name):
+        raise ValueError(f"{name!r} is no name of a file in {folder}/")

@@ -202,7 +202,7 @@ def _videos(root: Path, part: str, scenarios: tuple[str, ...], suffix: str) -> l
 def _listed(path: Path, scenarios: tuple[str, ...], present: set[str], root: Path) -> list[str]:
     try:
         lists = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"split list {path} of physion cannot be read: {error}") from error
     if not isinstance(lists, Mapping) or not all(isinstance(v, list) for v in lists.values()):
         raise DataError(f"split list {path} of physion is no JSON of scenarios and their videos")

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import mmap
 import struct
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -30,6 +29,7 @@ from slot_data.sample import DataError
 PLAIN = {"compression": "none", "use_dictionary": False, "column_encoding": "PLAIN"}
 ROWS = "rows"
 OF_ROWS = ("id", "scenario")  # one piece for each row and not for each frame
+TEXTS = (*OF_ROWS, "clip_ids")
 ABSENT = -1
 OPEN_FILES = 128  # of a process; systems allow 256 or more
 Row = Mapping[str, Any]
@@ -73,18 +73,34 @@ class PieceFile:
         try:
             self._changed = parquet.stat().st_mtime_ns
             with np.load(index, allow_pickle=False) as content:
+                if any(member.compress_type for member in content.zip.infolist()):
+                    raise ValueError("it is compressed, and could be of any size")
                 self._places = {name: content[name] for name in content.files}
             self._rows = self._places.pop(ROWS)
             self.frames = self._rows[:, 0]
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            Exception
+        ) as error:  # damage comes up as anything from zipfile's to tokenize's errors
             raise DataError(f"{index} is damaged: {error}") from error
-        self._first = np.cumsum(self.frames) - self.frames
-        shapes = {(len(self._rows), 2), (int(self.frames.sum()), 2)}
-        fits = all(places.shape in shapes for places in self._places.values())
-        if not fits or self._rows.shape[1] != 4:
+        if not self._fits():
             raise DataError(f"{index} is damaged: its columns do not fit each other")
+        self._first = np.cumsum(self.frames) - self.frames
+
+    def _fits(self) -> bool:
+        columns = [self._rows, *self._places.values()]
+        if any(column.dtype != np.int64 or column.ndim != 2 for column in columns):
+            return False
+        if self._rows.shape[1] != 4 or not {"id", "video"} <= self._places.keys():
+            return False
+        if len(self._rows) and not 1 <= self.frames.min() <= self.frames.max() < 2**31:
+            return False
+        frames = int(self.frames.sum())
+        return all(
+            places.shape == (len(self._rows) if name in OF_ROWS else frames, 2)
+            for name, places in self._places.items()
+        )
 
     def __reduce__(self) -> Any:
         return PieceFile, self._paths  # another process reads the index itself
@@ -109,8 +125,8 @@ class PieceFile:
         places = self._places[name][first : first + count]
         if places[0, 1] == ABSENT:
             return None
-        pieces = _Pieces(_mapped(self._paths[0], self._changed), places, name == "clip_ids")
-        return pieces[0].decode() if name in OF_ROWS else pieces
+        pieces = _Pieces(self._paths[0], self._changed, places, name in TEXTS)
+        return pieces[0] if name in OF_ROWS else pieces
 
 
 class _MappedRow(Row):
@@ -130,16 +146,24 @@ class _MappedRow(Row):
 
 
 class _Pieces(Sequence[Any]):
-    def __init__(self, whole: mmap.mmap, places: np.ndarray, text: bool) -> None:
-        self._whole, self._places, self._text = whole, places, text
+    def __init__(self, path: Path, changed: int, places: np.ndarray, text: bool) -> None:
+        self._path, self._whole = path, _mapped(path, changed)
+        self._places, self._text = places, text
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, frame: Any) -> Any:
         first, length = self._places[frame].tolist()
+        if not (0 <= first <= first + length <= len(self._whole) and length >= 0):
+            raise DataError(f"{self._path} does not fit its index, which names bytes beyond it")
         piece = self._whole[first : first + length]
-        return piece.decode() if self._text else piece
+        try:
+            return piece.decode() if self._text else piece
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self._path} does not fit its index: no text is at {first}"
+            ) from error
 
 
 @lru_cache(OPEN_FILES)

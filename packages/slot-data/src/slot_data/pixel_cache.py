@@ -61,12 +61,15 @@ class PixelCache:
         arrays = {}
         for key, path in self._paths.items():
             try:
-                arrays[key] = np.asarray(np.load(path, mmap_mode="r"))
-            except (OSError, ValueError, EOFError) as error:
+                arrays[key] = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+            except (OSError, ValueError, EOFError, TypeError, OverflowError) as error:
                 raise DataError(f"cache {path} cannot be read: {error}") from error
-            if len(arrays[key]) != self._starts[-1]:
+            shape, kind = arrays[key].shape, arrays[key].dtype.kind
+            if len(shape) < 3 or kind not in "buif":
+                raise DataError(f"cache {path} cannot be read: it holds no pixels")
+            if shape[0] != self._starts[-1]:
                 raise DataError(
-                    f"cache {path} holds {len(arrays[key])} frames; expected {self._starts[-1]}"
+                    f"cache {path} holds {shape[0]} frames; expected {self._starts[-1]}"
                 )
         return arrays
 

@@ -21,6 +21,7 @@ from slot_data import catalog
 from slot_data.dataset_card import dataset_card
 from slot_data.encodings import Encoding
 from slot_data.file_lists import missing_files_found_later
+from slot_data.json_files import read_json
 from slot_data.manifest import Manifest, Split, file_hash, is_prepared, read_manifest, write_whole
 from slot_data.options import allowed_options
 from slot_data.pixel_cache import write_cache
@@ -166,7 +167,7 @@ class Preparation:
         out = self.plan.out
         begun = out / STATE / "plan.json"
         if begun.is_file():
-            if json.loads(begun.read_bytes()) != self._stated():
+            if read_json(begun) != self._stated():
                 raise DataError(
                     f"{out} holds the beginning of another preparation; name another folder by "
                     "--out, or delete it"

@@ -79,6 +79,8 @@ class Prepared:
         self.folder, self.manifest, self.reading = folder, manifest, reading
         self.split = split_of(self.manifest, folder, split)
         self._files = _files(folder, split, self.split)
+        if not self._files:
+            raise DataError(f"split {split!r} of {folder} is empty")
         self._stops = np.cumsum([len(file) for file in self._files])
         self._lengths = np.concatenate([file.frames for file in self._files])
         counts = [self._count(int(length)) for length in self._lengths]
@@ -150,12 +152,12 @@ def reading_of(
         if key in FRAMING_OPTIONS and (found.framing is None or _still_open(manifest, key)):
             continue
         has = (found.framing if key in FRAMING_OPTIONS else found.options) or {}
-        if key in LEFT_WITHOUT and not value and has[key]:
+        if key in LEFT_WITHOUT and not value and has.get(key):
             left += LEFT_WITHOUT[key]
-        elif plain(value) != has[key]:
+        elif plain(value) != has.get(key):
             raise DataError(
-                f"split {split!r} of {folder} was prepared with {key} {has[key]!r}, not {value!r}; "
-                "ask for that, or prepare it again"
+                f"split {split!r} of {folder} was prepared with {key} {has.get(key)!r}, not "
+                f"{value!r}; ask for that, or prepare it again"
             )
     framing = _framing(manifest, found, defaults, asked)
     return Reading(choice, framing, tuple(left), drop_short)
@@ -184,7 +186,7 @@ def _framing(
         return Framing(**wanted)
     if not manifest.videos:
         return UNFRAMED
-    relabel = asked.get("relabel", split.framing["relabel"])
+    relabel = asked.get("relabel", split.framing.get("relabel", False))
     return Framing(fit="file", relabel=relabel)
 
 

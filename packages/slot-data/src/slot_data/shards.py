@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slot_data.json_files import read_json
 from slot_data.manifest import Shard, file_hash, shard_of, write_whole
 from slot_data.piece_index import PLAIN, index_of
 from slot_data.sample import DataError
@@ -120,7 +121,12 @@ def read_rows(path: Path) -> Iterator[Row]:
 def _noted(folder: Path, split: str) -> list[Shard]:
     shards: list[Shard] = []
     for path in sorted((folder / STATE).glob(f"{split}-*.json")):
-        shard = shard_of(json.loads(path.read_bytes()))
+        try:
+            shard = shard_of(read_json(path))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} is damaged: {error}; delete it, and it is made again"
+            ) from error
         file, index = folder / shard.file, folder / shard.index
         whole = file.is_file() and file.stat().st_size == shard.bytes and index.is_file()
         if shard.rows and not whole:

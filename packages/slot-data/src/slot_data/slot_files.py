@@ -14,13 +14,14 @@ Reading maps a part into memory and touches the frames that are asked for.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from slot_data.json_files import parse_json, read_json, shown
 from slot_data.sample import DataError
 
 DESCRIPTION, METADATA = "slots.json", "slots"
@@ -71,6 +72,16 @@ class SlotPart:
     outcomes: list[bool] | None
 
 
+# Of the description in JSON.
+KINDS: dict[str, Any] = {
+    **dict.fromkeys(("model", "fingerprint", "data", "split"), str),
+    **dict.fromkeys(("num_videos", "videos_per_part", "num_slots", "slot_dim", "format"), int),
+    "options": dict,
+    "dynamics": str | None,
+}
+WORDS = {str: "a text", int: "an integer", dict: "an object", str | None: "a text or null"}
+
+
 def part_path(folder: Path, part: int) -> Path:
     return folder / f"slots-{part:05d}.safetensors"
 
@@ -90,16 +101,25 @@ def read_description(folder: Path) -> SlotDescription:
     """Raises DataError if the folder has no description, or none that we can read."""
     path = folder / DESCRIPTION
     try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
+        path.stat()
     except FileNotFoundError:
         raise DataError(
             f"{folder}: holds no slots, {DESCRIPTION} is missing; apps/extract_slots.py writes it"
         ) from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is not readable JSON ({error})") from None
-    wanted = {field.name for field in fields(SlotDescription)}
-    if not isinstance(stated, dict) or stated.get("format") != FORMAT or stated.keys() != wanted:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    stated = read_json(path)
+    if (
+        not isinstance(stated, dict)
+        or stated.get("format") != FORMAT
+        or stated.keys() != KINDS.keys()
+    ):
         raise DataError(f"{path}: is no description of slots in format {FORMAT}")
+    for key, kind in KINDS.items():
+        if not isinstance(stated[key], kind) or isinstance(stated[key], bool):
+            raise DataError(f"{path}: {key} is {shown(stated[key])}; expected {WORDS[kind]}")
+        if kind is int and not 1 <= stated[key] < 2**31:
+            raise DataError(f"{path}: {key} is {stated[key]}; expected a number from 1 on")
     return SlotDescription(**stated)
 
 
@@ -148,10 +168,14 @@ def open_part(path: Path) -> Any:
 def read_part(path: Path, description: SlotDescription) -> SlotPart:
     """Raises DataError unless it is a part of what the description describes."""
     opened = open_part(path)
-    said = json.loads((opened.metadata() or {}).get(METADATA, "{}"))
-    if said.get("fingerprint") != description.fingerprint:
+    said = parse_json((opened.metadata() or {}).get(METADATA, "{}"), path)
+    if not isinstance(said, dict) or said.get("fingerprint") != description.fingerprint:
         raise DataError(f"{path}: holds slots of another model than {DESCRIPTION} beside it says")
-    ids, outcomes = said["ids"], said["outcomes"]
+    ids, outcomes = said.get("ids"), said.get("outcomes")
+    if not isinstance(ids, list) or sorted(map(str, ids)) != sorted(opened.keys()):
+        raise DataError(f"{path}: is damaged: its ids are not those of its slots")
+    if outcomes is not None and [type(value) for value in outcomes] != [bool] * len(ids):
+        raise DataError(f"{path}: is damaged: its outcomes are not true or false for each id")
     shapes = [tuple(opened.get_slice(name).get_shape()) for name in ids]
     wanted = (description.num_slots, description.slot_dim)
     for name, shape in zip(ids, shapes, strict=True):
@@ -173,9 +197,9 @@ def read_outcomes(path: Path, ids: Sequence[str]) -> np.ndarray:
     """bool, one for each of `ids`, from JSON of id -> true or false. Raises DataError naming a
     video that is in one of both alone."""
     try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"outcomes {path} cannot be read: {error}") from None
+        stated = read_json(path)
+    except DataError as error:
+        raise DataError(f"outcomes {error}") from None
     if not isinstance(stated, dict) or not all(isinstance(v, bool) for v in stated.values()):
         raise DataError(f"outcomes {path} are no JSON object of ids with true or false")
     for name in stated.keys() - set(ids):

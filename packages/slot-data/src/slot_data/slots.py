@@ -112,13 +112,16 @@ class Slots:
         return load_dataset_by_name(self.description.data, split=self.description.split, **options)
 
     def _paths(self) -> list[Path]:
-        paths = [part_path(self.folder, part) for part in range(self.description.num_parts)]
-        missing = [path for path in paths if not path.exists()]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of the {len(paths)} parts of {self.folder} are missing, "
-                f"{missing[0].name} first; the same apps/extract_slots.py goes on with them"
-            )
+        num_parts = self.description.num_parts
+        there = {path.name for path in self.folder.iterdir()}
+        paths: list[Path] = []  # never more than there are, however many are claimed
+        for path in (part_path(self.folder, part) for part in range(num_parts)):
+            if path.name not in there:
+                raise DataError(
+                    f"parts of {self.folder} are missing, {path.name} first of {num_parts:,}; the "
+                    "same apps/extract_slots.py goes on with them"
+                )
+            paths.append(path)
         return paths
 
     def _frames(self, video: int, clip: int) -> range:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from slot_data.clips import too_short
-from slot_data.image_files import size_of
+from slot_data.image_files import MOST_PIXELS, size_of
 from slot_data.sample import DataError
 
 if TYPE_CHECKING:
@@ -223,6 +223,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 raise DataError(f"{path} holds no video")
             video = cast("VideoStream", stream)
             video.codec_context.thread_count = 1  # the loader's workers run side by side
+            # FFmpeg takes memory for whatever size the file states, which may change in it.
+            video.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             yield container, video
     except av.error.EOFError as error:
         raise DataError(f"video {path} has no frames: it ends before the first") from error

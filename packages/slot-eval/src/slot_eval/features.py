@@ -5,9 +5,17 @@
 * a file: any network saved by ``torch.jit.save`` (``.pt``) or ``torch.export.save`` (``.pt2``),
   which takes float pictures [B 3 H W] or videos [B T 3 H W] in [0, 1] and gives features [B D].
   FVD needs one of videos, such as the published I3D with its own resizing.
+
+A network is a program of torch's own language: it cannot do what Python can, but it can use up time
+and memory, so take one from whom you trust. Python objects in any of these files are never made.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,6 +24,7 @@ from torch import Tensor
 
 from slot_eval.errors import EvalError, first_line
 
+OPAQUE = "opaque_obj_"  # what torch.export calls the files of such constants
 Extractor = Callable[[Tensor], Float[Tensor, "samples dim"]]
 
 
@@ -35,8 +44,9 @@ def inception(weights: str | None, device: str) -> Extractor:
     except ImportError as error:
         raise EvalError("FID needs an extra: pip install 'slot-eval[generative]'") from error
     try:
-        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
-    except (OSError, RuntimeError, KeyError) as error:
+        with tensors_alone():
+            network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
+    except Exception as error:  # no network, and whatever damage comes up as
         raise EvalError(
             f"Inception's weights cannot be had ({first_line(error)}); give them as inception:FILE"
         ) from error
@@ -57,7 +67,9 @@ def from_file(path: Path, device: str) -> Extractor:
         raise EvalError(f"{path}: there is no such file, nor a known feature extractor")
     try:
         if path.suffix == ".pt2":
-            network = torch.export.load(path).module()
+            with tensors_alone():
+                refuse_objects(path)
+                network = torch.export.load(path).module()
         else:
             network = torch.jit.load(path, map_location=device).eval()
     except Exception as error:  # damage comes up as anything from zipfile's to pickle's errors
@@ -79,3 +91,28 @@ def from_file(path: Path, device: str) -> Extractor:
         return features.float().cpu()
 
     return extract
+
+
+@contextmanager
+def tensors_alone() -> Iterator[None]:
+    """Let torch.load make tensors and plain containers alone, also where a library that reads a
+    file for us, and torch.export itself, ask it for any Python object."""
+    key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(key)
+    os.environ[key] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[key]
+        else:
+            os.environ[key] = before
+
+
+def refuse_objects(path: Path) -> None:
+    """Raise ValueError for an exported program with constants that are pickled Python objects,
+    which torch.export reads without torch.load."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.rpartition("/")[2].startswith(OPAQUE):
+                raise ValueError("it holds pickled Python objects")

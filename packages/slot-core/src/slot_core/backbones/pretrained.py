@@ -13,17 +13,16 @@ part of its own configuration and saved with it.
 
 from __future__ import annotations
 
-import json
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from slot_core.backbones.vit import ViT, hub_name
 from slot_core.errors import CheckpointError
 from slot_core.hub import CONFIG, WEIGHTS, check_weights, locate_checkpoint, read_weights
+from slot_core.json_files import read_json
+from slot_core.pickled_weights import read_pickled
 
 PICKLED_WEIGHTS, PREPROCESSING = "pytorch_model.bin", "preprocessor_config.json"
 
@@ -123,7 +122,7 @@ def _check_network(backbone: ViT, path: Path) -> None:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: the file is missing") from None
     except (OSError, ValueError) as error:
@@ -134,18 +133,10 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_pickled_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path.parent}: has neither {WEIGHTS} nor {PICKLED_WEIGHTS}"
-        ) from None
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path}: is damaged, or holds Python objects besides tensors, which could run code"
-        ) from None
-    except (OSError, EOFError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: is damaged or truncated ({error})") from None
-    if not isinstance(weights, dict):
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent}: has neither {WEIGHTS} nor {PICKLED_WEIGHTS}")
+    weights = read_pickled(path)
+    named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
+    if not named or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CheckpointError(f"{path}: holds no weights by name")
     return weights

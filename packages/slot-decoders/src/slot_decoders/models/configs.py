@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from slot_core import StrictConfig
 from slot_core.backbones.vit import Kind as ViTKind
@@ -17,7 +17,15 @@ from slot_core.protocols import MaskSource
 from slot_core.relation_readout import Aggregation
 from slot_core.slot_dynamics import Encoding as SlotFormerEncoding
 
-Size = tuple[PositiveInt, PositiveInt]
+# The largest that anybody has, with room: what is larger is a mistake, or is meant to take all
+# memory or time, and is refused before anything is built. Within these bounds a checkpoint is held
+# to the size of its weights: slot_core.memory_budget.
+Count = Annotated[int, Field(gt=0, le=4096)]  # of slots, heads, steps, frames
+Depth = Annotated[int, Field(gt=0, le=256)]  # of layers
+Width = Annotated[int, Field(gt=0, le=65_536)]  # of vectors
+Pixels = Annotated[int, Field(gt=0, le=4096)]  # along a side
+Vocabulary = Annotated[int, Field(gt=0, le=1_048_576)]
+Size = tuple[Pixels, Pixels]
 
 
 def _odd(value: int) -> int:
@@ -27,7 +35,7 @@ def _odd(value: int) -> int:
 
 
 # An even kernel would shift the picture by half a pixel, and change its size, in every layer.
-KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
+KernelSize = Annotated[int, Field(gt=0, le=255), AfterValidator(_odd)]
 
 
 class PreprocessingConfig(StrictConfig):
@@ -42,8 +50,8 @@ class CNNConfig(StrictConfig):
     """slot_core.backbones.CNN."""
 
     type: Literal["cnn"] = "cnn"
-    channels: tuple[PositiveInt, ...] = Field(default=(64, 64, 64, 64), min_length=1)
-    strides: tuple[PositiveInt, ...] = ()
+    channels: tuple[Width, ...] = Field(default=(64, 64, 64, 64), min_length=1, max_length=16)
+    strides: tuple[Pixels, ...] = ()
     kernel_size: KernelSize = 5
 
     @model_validator(mode="after")
@@ -69,12 +77,12 @@ class ViTConfig(StrictConfig):
 
     type: Literal["vit"] = "vit"
     kind: ViTKind = "dino"
-    patch_size: PositiveInt = 8
-    hidden_dim: PositiveInt = 384
-    num_layers: PositiveInt = 12
-    num_heads: PositiveInt = 6
-    mlp_ratio: PositiveInt = 4
-    image_size: PositiveInt = 224  # of the pictures that its position embeddings are for
+    patch_size: Pixels = 8
+    hidden_dim: Width = 384
+    num_layers: Depth = 12
+    num_heads: Count = 6
+    mlp_ratio: Width = 4
+    image_size: Pixels = 224  # of the pictures that its position embeddings are for
     frozen: bool = True
 
     @model_validator(mode="after")
@@ -92,8 +100,8 @@ class DVAEConfig(StrictConfig):
     """slot_decoders.tokenizers.DVAE."""
 
     type: Literal["dvae"] = "dvae"
-    vocab_size: PositiveInt = 4096
-    hidden_dim: PositiveInt = 64
+    vocab_size: Vocabulary = 4096
+    hidden_dim: Width = 64
     start_temperature: PositiveFloat = 1.0
     end_temperature: PositiveFloat = 0.1
     anneal_fraction: float = Field(default=0.15, ge=0, le=1)
@@ -107,7 +115,7 @@ class TokenFeaturesConfig(StrictConfig):
 
     type: Literal["tokens"] = "tokens"
     tokenizer: DVAEConfig = DVAEConfig()
-    feature_dim: PositiveInt = 192
+    feature_dim: Width = 192
 
 
 BackboneConfig = Annotated[
@@ -140,7 +148,7 @@ class ConditionedSlotsConfig(StrictConfig):
 
     type: Literal["conditioned"] = "conditioned"
     on: ConditioningKind = "boxes"
-    hidden_dim: PositiveInt = 256
+    hidden_dim: Width = 256
 
 
 InitializerConfig = Annotated[
@@ -152,8 +160,8 @@ InitializerConfig = Annotated[
 class SlotAttentionConfig(StrictConfig):
     """slot_core.SlotAttention."""
 
-    hidden_dim: int | None = Field(default=None, ge=0)
-    num_iterations: PositiveInt = 3
+    hidden_dim: int | None = Field(default=None, ge=0, le=65_536)
+    num_iterations: Count = 3
     epsilon: float = Field(default=1e-6, ge=0)
     gru: bool = True
     differentiation: Literal["unrolled", "implicit", "straight_through"] = "unrolled"
@@ -165,23 +173,23 @@ class TransformerPredictorConfig(StrictConfig):
     """slot_core.TransformerPredictor; inside a RecurrentPredictor of width ``recurrent_dim``."""
 
     type: Literal["transformer"] = "transformer"
-    num_layers: PositiveInt = 2
-    num_heads: PositiveInt = 4
-    hidden_dim: PositiveInt | None = None
+    num_layers: Depth = 2
+    num_heads: Count = 4
+    hidden_dim: Width | None = None
     norm_first: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
     identity_start: bool = False
     normed_sum: bool = False
-    recurrent_dim: PositiveInt | None = None
+    recurrent_dim: Width | None = None
 
 
 class ResidualMLPPredictorConfig(StrictConfig):
     """slot_core.ResidualMLPPredictor; inside a RecurrentPredictor of width ``recurrent_dim``."""
 
     type: Literal["residual_mlp"] = "residual_mlp"
-    hidden_dim: PositiveInt | None = None
+    hidden_dim: Width | None = None
     norm_first: bool = True
-    recurrent_dim: PositiveInt | None = None
+    recurrent_dim: Width | None = None
 
 
 PredictorConfig = Annotated[
@@ -193,12 +201,12 @@ class EncoderConfig(StrictConfig):
     """slot_core.SlotEncoder."""
 
     backbone: BackboneConfig = ResNetConfig()
-    projection_dim: PositiveInt | None = None  # as wide as a slot
+    projection_dim: Width | None = None  # as wide as a slot
     position_scale: PositiveFloat = 1.0  # of the position embedding's first weights
     initializer: InitializerConfig = LearnedSlotsConfig()
     corrector: SlotAttentionConfig = SlotAttentionConfig()
     predictor: PredictorConfig | None = None  # slots carried over as they are
-    first_iterations: PositiveInt | None = None  # as many as the corrector's own
+    first_iterations: Count | None = None  # as many as the corrector's own
     slot_noise: float = Field(default=0.0, ge=0)
     inertia: float = Field(default=0.0, ge=0)
     preprocessing: PreprocessingConfig | None = None  # the model's own
@@ -208,33 +216,33 @@ class SpatialBroadcastConfig(StrictConfig):
     """slot_decoders.SpatialBroadcastDecoder."""
 
     type: Literal["spatial_broadcast"] = "spatial_broadcast"
-    channels: tuple[PositiveInt, ...] = Field(default=(64, 64, 64, 64), min_length=1)
+    channels: tuple[Width, ...] = Field(default=(64, 64, 64, 64), min_length=1, max_length=16)
     broadcast_size: Size = (8, 8)
     kernel_size: KernelSize = 5
-    output_stride: PositiveInt = 1
+    output_stride: Pixels = 1
 
 
 class VQVAEConfig(StrictConfig):
     """slot_decoders.VQVAE."""
 
     type: Literal["vqvae"] = "vqvae"
-    channels: tuple[PositiveInt, ...] = Field(default=(64, 128, 256), min_length=1)
-    layers_per_block: PositiveInt = 2
-    latent_channels: PositiveInt = 3
-    vocab_size: PositiveInt = 4096
+    channels: tuple[Width, ...] = Field(default=(64, 128, 256), min_length=1, max_length=16)
+    layers_per_block: Depth = 2
+    latent_channels: Width = 3
+    vocab_size: Vocabulary = 4096
     reconstruction: Literal["l1", "mse"] = "l1"
     perceptual_weight: float = Field(default=1.0, ge=0)
-    num_groups: PositiveInt = 32
+    num_groups: Width = 32
 
 
 class AutoencoderKLConfig(StrictConfig):
     """slot_decoders.AutoencoderKL; the usual values are Stable Diffusion's."""
 
     type: Literal["autoencoder_kl"] = "autoencoder_kl"
-    channels: tuple[PositiveInt, ...] = Field(default=(128, 256, 512, 512), min_length=1)
-    layers_per_block: PositiveInt = 2
-    latent_channels: PositiveInt = 4
-    num_groups: PositiveInt = 32
+    channels: tuple[Width, ...] = Field(default=(128, 256, 512, 512), min_length=1, max_length=16)
+    layers_per_block: Depth = 2
+    latent_channels: Width = 4
+    num_groups: Width = 32
     pointwise: bool = True
     scaling_factor: PositiveFloat = 0.18215
     shift_factor: float = 0.0
@@ -245,10 +253,10 @@ class AutoencoderTinyConfig(StrictConfig):
     """slot_decoders.AutoencoderTiny; the usual values are those of TAESD."""
 
     type: Literal["autoencoder_tiny"] = "autoencoder_tiny"
-    channels: PositiveInt = 64
-    encoder_blocks: tuple[PositiveInt, ...] = Field(default=(1, 3, 3, 3), min_length=1)
-    decoder_blocks: tuple[PositiveInt, ...] = Field(default=(3, 3, 3, 1), min_length=1)
-    latent_channels: PositiveInt = 4
+    channels: Width = 64
+    encoder_blocks: tuple[Depth, ...] = Field(default=(1, 3, 3, 3), min_length=1, max_length=16)
+    decoder_blocks: tuple[Depth, ...] = Field(default=(3, 3, 3, 1), min_length=1, max_length=16)
+    latent_channels: Width = 4
     scaling_factor: PositiveFloat = 1.0
     shift_factor: float = 0.0
 
@@ -272,9 +280,9 @@ class TransformerConfig(StrictConfig):
 
     type: Literal["transformer"] = "transformer"
     tokenizer: DVAEConfig = DVAEConfig()
-    model_dim: PositiveInt | None = None  # as wide as a slot
-    num_layers: PositiveInt = 8
-    num_heads: PositiveInt = 4
+    model_dim: Width | None = None  # as wide as a slot
+    num_layers: Depth = 8
+    num_heads: Count = 4
     dropout: float = Field(default=0.1, ge=0, lt=1)
     permuted_orders: bool = False
     reconstruction_weight: float = Field(default=0.0, ge=0)
@@ -283,18 +291,18 @@ class TransformerConfig(StrictConfig):
 class DenoiserConfig(StrictConfig):
     """slot_decoders.DenoiserUNet."""
 
-    channels: tuple[PositiveInt, ...] = Field(default=(128, 256, 384, 512), min_length=1)
-    layers_per_block: PositiveInt = 2
-    attention_levels: tuple[int, ...] = (1, 2, 3)
-    head_dim: PositiveInt = 32
+    channels: tuple[Width, ...] = Field(default=(128, 256, 384, 512), min_length=1, max_length=16)
+    layers_per_block: Depth = 2
+    attention_levels: tuple[int, ...] = Field(default=(1, 2, 3), max_length=16)
+    head_dim: Width = 32
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    num_groups: PositiveInt = 32
+    num_groups: Width = 32
 
 
 class NoiseConfig(StrictConfig):
     """slot_decoders.NoiseSchedule."""
 
-    num_steps: PositiveInt = 1000
+    num_steps: Width = 1000
     beta_start: float = Field(default=0.0015, gt=0, lt=1)
     beta_end: float = Field(default=0.0195, gt=0, lt=1)
 
@@ -319,8 +327,8 @@ DecoderConfig = Annotated[
 class SlotAutoencoderConfig(StrictConfig):
     """slot_decoders.models.SlotAutoencoder: any encoder with any decoder."""
 
-    num_slots: PositiveInt = 11
-    slot_dim: PositiveInt = 192
+    num_slots: Count = 11
+    slot_dim: Width = 192
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = SpatialBroadcastConfig()
@@ -347,11 +355,11 @@ Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class SlotFormerConfig(StrictConfig):
     """slot_core.SlotFormer."""
 
-    burn_in: PositiveInt = 15
-    model_dim: PositiveInt = 256
-    num_layers: PositiveInt = 12
-    num_heads: PositiveInt = 8
-    hidden_dim: PositiveInt | None = None
+    burn_in: Count = 15
+    model_dim: Width = 256
+    num_layers: Depth = 12
+    num_heads: Count = 8
+    hidden_dim: Width | None = None
     norm_first: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
     time_encoding: SlotFormerEncoding = "sine"
@@ -373,10 +381,10 @@ class SlotFormerConfig(StrictConfig):
 class SlotDynamicsConfig(StrictConfig):
     """slot_decoders.models.SlotDynamicsModel: what comes after the slots of a video."""
 
-    num_slots: PositiveInt = 8
-    slot_dim: PositiveInt = 192
+    num_slots: Count = 8
+    slot_dim: Width = 192
     slots_of: Fingerprint | None = None  # the model that found the slots; taken from the data
-    stride: PositiveInt = 1  # frames from one of a clip to the next
+    stride: Count = 1  # frames from one of a clip to the next
     dynamics: SlotFormerConfig = SlotFormerConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     decoder: DecoderConfig | None = None  # that of the model that found the slots
@@ -396,17 +404,17 @@ class SlotDynamicsConfig(StrictConfig):
 class ReadoutConfig(StrictConfig):
     """slot_core.RelationReadout."""
 
-    hidden_dim: PositiveInt = 192
+    hidden_dim: Width = 192
     aggregation: Aggregation = "max"
-    num_layers: PositiveInt = 1
+    num_layers: Depth = 1
     both_orders: bool = False
 
 
 class RelationReadoutConfig(StrictConfig):
     """slot_decoders.models.RelationReadoutModel: an answer about two objects of a video."""
 
-    num_slots: int = Field(default=8, ge=2)
-    slot_dim: PositiveInt = 192
+    num_slots: int = Field(default=8, ge=2, le=4096)
+    slot_dim: Width = 192
     slots_of: Fingerprint | None = None  # the model that found the slots; taken from the data
     readout: ReadoutConfig = ReadoutConfig()
 

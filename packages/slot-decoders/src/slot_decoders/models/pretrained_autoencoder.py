@@ -56,6 +56,7 @@ def load_autoencoder(
     place = _place(kind, repo_or_folder, revision)
     described = _described(kind, repo_or_folder, place)
     _check_sizes(tokenizer, described, repo_or_folder)
+    _require_one_file(repo_or_folder)
     with _told_by_errors_alone():
         try:
             network, told = kind.from_pretrained(
@@ -89,7 +90,7 @@ def _place(kind: Any, repo_or_folder: str | Path, revision: str | None) -> dict[
 def _described(kind: Any, repo_or_folder: str | Path, place: dict[str, Any]) -> Mapping[str, Any]:
     try:
         described = kind.load_config(repo_or_folder, **place)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{repo_or_folder}: holds no autoencoder in the layout of diffusers ({_line(error)})"
         ) from None
@@ -117,6 +118,14 @@ def _check_sizes(tokenizer: Any, described: Mapping[str, Any], source: str | Pat
                 f"{source}: is another tokenizer; its {called} is {found!r}, the model's is "
                 f"{wanted!r}"
             )
+
+
+def _require_one_file(repo_or_folder: str | Path) -> None:
+    """Raise CheckpointError for an index of weights in several files, which may lie anywhere; such
+    a network is small."""
+    for folder in (Path(repo_or_folder), Path(repo_or_folder, SUBFOLDER)):
+        for index in folder.glob("*.index.json"):
+            raise CheckpointError(f"{index}: names several files of weights, expected one file")
 
 
 def _plain(value: Any) -> Any:
