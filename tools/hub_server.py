@@ -12,12 +12,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -290,3 +293,24 @@ ROUTES = [
     ("GET HEAD", rf"/{NAME}/resolve/([^/]+)/(.+)", Handler.resolve),
     ("GET HEAD", r"/large/(\w+)", Handler.fetch),
 ]
+
+
+def play(client: Path, *arguments: object, hub: Hub, home: Path, **environment: str) -> Any:
+    """What a script of a test tells, as JSON, of a scenario that it plays against ``hub``: in a
+    process of its own, as the Hub's address is read at import, and with the cache ``home``."""
+    settings = {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(home),
+        "HF_TOKEN": "hf_of_nobody",
+        "HF_HUB_DISABLE_XET": "1",  # the server speaks the Hub's older upload, LFS
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    done = subprocess.run(
+        [sys.executable, str(client), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **settings, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

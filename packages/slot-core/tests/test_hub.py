@@ -1,9 +1,5 @@
 """Publishing to the Hub and loading from it, against a server here that speaks its endpoints."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,33 +8,15 @@ import pytest
 from hub_client import CARD, REPOSITORY
 from tiny_hub_model import fingerprint, make_tiny_model
 
-from hub_server import Hub, running_hub
+from hub_server import Hub, play, running_hub
 
-HERE = Path(__file__).parent
+CLIENT = Path(__file__).with_name("hub_client.py")
 
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     with running_hub() as hub:
         yield hub
-
-
-def run_client(scenario: str, hub: Hub, home: Path, **environment: str) -> dict[str, Any]:
-    """What hub_client.py tells of a scenario, played against ``hub`` with an own cache."""
-    settings = {
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HOME": str(home),
-        "HF_TOKEN": "hf_of_nobody",
-        "HF_HUB_DISABLE_XET": "1",  # the server speaks the Hub's older upload, LFS
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
-    command = [sys.executable, str(HERE / "hub_client.py"), scenario]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **settings, **environment}
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def told(hub: Hub, home: Path) -> dict[str, Any]:
-    return run_client("online", hub, home)
+    return play(CLIENT, "online", hub=hub, home=home)
 
 
 def test_what_is_pushed_loads_by_id_bit_for_bit(told: dict[str, Any]):
@@ -89,7 +67,7 @@ def test_mistakes_are_told_in_one_sentence(told: dict[str, Any]):
 
 @pytest.mark.slow
 def test_offline_the_cache_serves_and_the_rest_is_told(told: dict[str, Any], hub: Hub, home: Path):
-    offline = run_client("offline", hub, home, HF_HUB_OFFLINE="1")
+    offline = play(CLIENT, "offline", hub=hub, home=home, HF_HUB_OFFLINE="1")
     assert offline["cached"] == told["second"]
     assert offline["missing"].startswith(
         "someone/new: there is no such folder, and the Hub gave no such repository"

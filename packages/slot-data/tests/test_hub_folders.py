@@ -2,21 +2,17 @@
 id through plain `datasets` and through the one door, whole, streamed and divided between
 processes."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hub_folder_client import ADDRESS, REPOSITORY, digest
 from scenes import prepared, write_scene
 
-from hub_server import Repository, running_hub
+from hub_server import Repository, play, running_hub
 from slot_data import load_dataset_by_name
 
 pytestmark = pytest.mark.slow  # each process imports torch, datasets and the Hub's client
-HERE = Path(__file__).parent
+CLIENT = Path(__file__).with_name("hub_folder_client.py")
 TEST = 7
 
 
@@ -45,26 +41,9 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
-def run_client(hub, home, *arguments, **environment):
-    settings = {
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HOME": str(home),
-        "HF_TOKEN": "hf_of_nobody",
-        "HF_HUB_DISABLE_XET": "1",  # the server speaks the Hub's older upload, LFS
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
-    command = [sys.executable, str(HERE / "hub_folder_client.py"), *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **settings, **environment}
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def told(hub, home, folder):
-    return run_client(hub, home, "everything", folder)
+    return play(CLIENT, "everything", folder, hub=hub, home=home)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +98,7 @@ def test_info_and_verify_know_it(told):
 
 
 def test_what_was_fetched_is_there_without_a_network(told, hub, home, expected):
-    found = run_client(hub, home, "offline", HF_HUB_OFFLINE="1")
+    found = play(CLIENT, "offline", hub=hub, home=home, HF_HUB_OFFLINE="1")
     assert found["by name"] == expected
     assert "cannot be read" in found["validation"]
 

@@ -1,10 +1,12 @@
-"""Label images to score: pictures that agree in part, of any size, from a seed."""
+"""Label images to score, which agree in part, of any size, from a seed; and the command line."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
+
+from slot_eval.cli import main
 
 Draw = Callable[..., tuple[Tensor, Tensor]]
 
@@ -23,3 +25,16 @@ def draw() -> Draw:
         return torch.where(follows, (truth + 1) % predicted, noise), truth
 
     return draw_labels
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line: (exit code, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return run

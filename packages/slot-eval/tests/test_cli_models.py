@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from slot_eval import plugins
-from slot_eval.cli import main
 
 PACKAGE = '''
 """A model whose slots are the rows of a grid of colours, and moving squares to see."""
@@ -98,19 +97,6 @@ def installed(tmp_path_factory):
     yield
     sys.path.remove(str(folder))
     sys.modules.pop("rowsmodel", None)
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run the command line: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return run
 
 
 def result_of(folder):

@@ -7,21 +7,6 @@ import pytest
 import torch
 
 from slot_eval import protocols
-from slot_eval.cli import main
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run the command line: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return run
-
 
 PICTURES = ("--protocol", "reconstruction")
 

@@ -94,19 +94,6 @@ MODEL = ("--model", "brightsquares:brightness")
 DATA = ("--data", "brightsquares:squares")
 
 
-@pytest.fixture
-def cli(capsys):
-    """Run the command line: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return run
-
-
 def test_run_scores_saves_and_can_be_scored_again(cli, tmp_path):
     saved, first, second = tmp_path / "masks.npz", tmp_path / "first", tmp_path / "second"
     code, shown, _ = cli(

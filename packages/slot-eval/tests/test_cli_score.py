@@ -11,21 +11,7 @@ import pytest
 import torch
 
 from slot_eval import protocols
-from slot_eval.cli import main
 from slot_eval.functional import CLIP_METRICS, METRICS
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run the command line: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def read_result(path: Path) -> dict[str, Any]:
     path = path / RESULT if path.is_dir() else path
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not JSON"
         raise EvalError(f"{path}: cannot be read as a result: {reason}") from error
     if not isinstance(result, dict) or result.get("format") != FORMAT:

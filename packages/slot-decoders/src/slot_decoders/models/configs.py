@@ -51,7 +51,7 @@ class CNNConfig(StrictConfig):
 
     type: Literal["cnn"] = "cnn"
     channels: tuple[Width, ...] = Field(default=(64, 64, 64, 64), min_length=1, max_length=16)
-    strides: tuple[Pixels, ...] = ()
+    strides: tuple[Pixels, ...] = Field(default=(), max_length=16)
     kernel_size: KernelSize = 5
 
     @model_validator(mode="after")
@@ -293,7 +293,9 @@ class DenoiserConfig(StrictConfig):
 
     channels: tuple[Width, ...] = Field(default=(128, 256, 384, 512), min_length=1, max_length=16)
     layers_per_block: Depth = 2
-    attention_levels: tuple[int, ...] = Field(default=(1, 2, 3), max_length=16)
+    attention_levels: tuple[Annotated[int, Field(ge=0, le=16)], ...] = Field(
+        default=(1, 2, 3), max_length=16
+    )
     head_dim: Width = 32
     dropout: float = Field(default=0.1, ge=0, lt=1)
     num_groups: Width = 32

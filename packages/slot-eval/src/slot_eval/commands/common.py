@@ -93,7 +93,7 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
             raise EvalError(f"--option {pair}: {key} is given already")
         try:
             options[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             options[key] = value
     return options
 
