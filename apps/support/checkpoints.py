@@ -30,6 +30,7 @@ from typing import Any
 import torch
 
 from slot_core import CheckpointError, ConfigError, HubModel, ModelCard
+from slot_core.errors import printable
 from slot_core.hub import WEIGHTS, load_weights
 from slot_core.json_files import read_json
 from slot_core.pickled_weights import read_pickled
@@ -178,11 +179,12 @@ def damage_of(checkpoint: Path) -> str | None:
         return None
     try:
         sums = read_json(path)
+        there = set(_files(checkpoint))
         for name, expected in sums.items():
+            if name not in there:
+                return f"{checkpoint / printable(name)}: is missing"
             if sha256(checkpoint / name) != expected:
                 return f"{checkpoint / name}: is damaged, it is not the file that was saved"
-    except FileNotFoundError as error:
-        return f"{error.filename}: is missing"
     except (OSError, ValueError, AttributeError) as error:
         return f"{path}: cannot be read ({_first_line(error)})"
     return None
