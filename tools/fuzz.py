@@ -68,7 +68,12 @@ def _round(target: Target, count: int, folder: Path, tally: Tally, start: int) -
         database=None,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.large_base_example,
+            HealthCheck.too_slow,
+        ],
     )
     @given(target.inputs)
     def read(content: Any) -> None:

@@ -170,14 +170,17 @@ def _options_inputs() -> st.SearchStrategy[tuple[bytes, list[str]]]:
 
 def _predictions_inputs() -> st.SearchStrategy[bytes]:
     ids, labels = np.array(["a", "b"]), np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
-    arrays = [ids, labels, labels > 3, labels[:, None].astype(np.int64), np.float32([1, 2])]
+    arrays = [ids, labels, labels > 3, labels[:, None].astype(np.int64), np.ones(2, np.float32)]
     arrays.append(np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2))
     saved = [inputs.saved(array) for array in arrays]
     wholes = []
-    for more in ({}, {"overlap": labels > 3}):
-        for write in (np.savez, np.savez_compressed):
+    for write in (np.savez, np.savez_compressed):
+        for overlap in (True, False):
             file = io.BytesIO()
-            write(file, ids=ids, labels=labels, **more)
+            if overlap:
+                write(file, ids=ids, labels=labels, overlap=labels > 3)
+            else:
+                write(file, ids=ids, labels=labels)
             wholes.append(file.getvalue())
     made = inputs.archives(saved)
     return st.binary(max_size=200) | made | made | inputs.edited(wholes, [b"PK\1\2", b"PK\5\6"])

@@ -8,6 +8,7 @@ import io
 import lzma
 import tarfile
 import zipfile
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def refused(archive, tmp_path):
     return sentence
 
 
-def write_tar(path, *members, mode="w"):
+def write_tar(path, *members, mode: Any = "w"):
     """members: (name, content, what else is said of it)."""
     with tarfile.open(path, mode) as archive:
         for name, content, more in members:
@@ -125,11 +126,11 @@ def test_a_header_that_states_much_is_not_read_into_memory(tmp_path, kind):
     """tarfile would read eight thousand million zeros at once, of some millions of bytes."""
     header = tarfile.TarInfo("x")
     header.type, header.size = kind, 2**33
-    with gzip.open(tmp_path / "a.tar.gz", "wb", 1) as file:
-        file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**20))
+    first, zeros = tarfile.TarInfo("y").tobuf(), bytes(2**20)
+    states = header.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(states + zeros, 1))
     assert "is no archive" in refused(tmp_path / "a.tar.gz", tmp_path)
-    with gzip.open(tmp_path / "a.tar.gz", "wb", 1) as file:
-        file.write(tarfile.TarInfo("y").tobuf() + header.tobuf(tarfile.GNU_FORMAT) + bytes(2**20))
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(first + states + zeros, 1))
     assert "a header states 8,589,934,592 bytes" in refused(tmp_path / "a.tar.gz", tmp_path)
 
 
