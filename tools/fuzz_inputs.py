@@ -129,6 +129,10 @@ SHAPES = ("(2,)", "(2, 2, 2)", "()", "[2]", "2", "(True,)", "('a',)")
 @st.composite
 def _array(draw: st.DrawFn) -> bytes:
     sizes = st.lists(st.sampled_from(DIMS), max_size=5).map(lambda dims: str(tuple(dims)))
+    if draw(st.booleans()):  # texts of any letters, also of those that there are not
+        letters = st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 0x110000), max_size=4)
+        codes = np.array(draw(letters), np.uint32)
+        return array_file("'<U1'", f"({len(codes)},)", codes.tobytes())
     version = draw(st.sampled_from(((1, 0), (1, 0), (2, 0), (3, 0), (9, 9))))
     shape = draw(sizes | st.sampled_from(SHAPES))
     return array_file(draw(st.sampled_from(KINDS)), shape, draw(st.binary(max_size=64)), version)

@@ -121,9 +121,8 @@ class HubModel(nn.Module):
         folder = locate_checkpoint(repo_or_folder, revision)
         description = read_description(folder)
         if description["model_class"] != cls.__name__:
-            raise CheckpointError(
-                f"{folder / CONFIG}: holds a {description['model_class']}, expected {cls.__name__}"
-            )
+            found = printable(description["model_class"])
+            raise CheckpointError(f"{folder / CONFIG}: holds a {found}, expected {cls.__name__}")
         config = cls.config_class.parse(description["config"], source=str(folder / CONFIG))
         weights = read_weights(folder / WEIGHTS)
         size = sum(value.nbytes for value in weights.values())

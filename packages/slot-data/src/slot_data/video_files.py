@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm"})
+# FFmpeg takes memory for whatever size a file states, which may change within it.
+BOUNDS = {"max_pixels": str(MOST_PIXELS)}
 MISSING_SECONDS = 0.5  # that a file may lack of what it declares: durations are rounded
 
 
@@ -217,14 +219,13 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av.error
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=BOUNDS) as container:  # which looks into it, too
             stream = container.streams.best("video")
             if stream is None:
                 raise DataError(f"{path} holds no video")
             video = cast("VideoStream", stream)
             video.codec_context.thread_count = 1  # the loader's workers run side by side
-            # FFmpeg takes memory for whatever size the file states, which may change in it.
-            video.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+            video.codec_context.options = dict(BOUNDS)
             yield container, video
     except av.error.EOFError as error:
         raise DataError(f"video {path} has no frames: it ends before the first") from error

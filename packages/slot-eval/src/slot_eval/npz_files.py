@@ -17,6 +17,7 @@ from slot_eval.errors import EvalError, first_line, shown
 
 MOST_BYTES = 2**34  # of all arrays of a file together
 DEFLATE_RATIO = 1032  # bytes that one compressed byte can stand for (zlib.net, "Technical details")
+LAST_LETTER = 0x10FFFF  # of Unicode; numpy makes texts of anything
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -82,4 +83,9 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -
         if not dtype.itemsize or min(shape, default=0) < 0 or claimed != left:
             raise ValueError(f"{shown(member.filename)} does not have the size that it states")
     with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    if dtype.kind == "U":
+        letters = array.astype(dtype.newbyteorder("="), order="C").reshape(-1).view(np.uint32)
+        if letters.max(initial=0) > LAST_LETTER:
+            raise ValueError(f"{shown(member.filename)} holds what is no letter of Unicode")
+    return array

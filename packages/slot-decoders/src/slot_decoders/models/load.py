@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from slot_core import CheckpointError, ConfigError, HubModel, InputError, fingerprint
+from slot_core.errors import printable
 from slot_core.hub import (
     CONFIG,
     WEIGHTS,
@@ -50,7 +51,8 @@ def load_model(
     name = read_description(folder)["model_class"]
     if name not in MODEL_CLASSES:
         raise CheckpointError(
-            f"{folder / CONFIG}: model_class is '{name}', expected {', '.join(MODEL_CLASSES)}"
+            f"{folder / CONFIG}: model_class is '{printable(name)}', expected "
+            f"{', '.join(MODEL_CLASSES)}"
         )
     return MODEL_CLASSES[name].from_pretrained(folder, device=device, dtype=dtype)
 
