@@ -68,7 +68,7 @@ def test_nothing_or_one_thing_is_told(tmp_path: Path):
         ([[1, 2, 3, "4"]], 'entry 0 is [1, 2, 3, "4"]; expected'),
         ([[1, 2, 3, True]], "entry 0 is [1, 2, 3, true]; expected"),
         ([5], "entry 0 is 5; expected"),
-        ("[[1, 2, 3, NaN]]", "entry 0 is [1, 2, 3, NaN]; expected"),
+        ("[[1, 2, 3, NaN]]", "is not readable JSON (NaN is no number"),
         ([], "tells of no object"),
     ],
 )
