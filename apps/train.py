@@ -14,6 +14,7 @@ exit code 75, which means "start me again with --resume".
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import math
 import os
@@ -22,6 +23,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -29,7 +31,7 @@ import torch
 import typer
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -53,6 +55,7 @@ from support.interruption import (
     Interruption,
     agree,
     compare_ranks,
+    end_workers,
     leave_signals_to_parent,
 )
 from support.logs import MetricsLog, Throughput
@@ -61,6 +64,7 @@ from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
 from support.schedules import learning_rate_factor
 from support.scoring import draw, means, score
 from support.slot_inputs import told_of_slots
+from support.waiting import OwnWork
 
 
 def main(
@@ -87,6 +91,7 @@ def main(
         gradient_accumulation_steps=options.train.accumulation,
         log_with=_known_trackers(options.log.trackers),
         project_dir=out,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=options.train.timeout))],
     )
     _share_threads(options.train.num_threads, accelerator)
     is_main = accelerator.is_main_process
@@ -152,6 +157,7 @@ def main(
         accumulation=options.train.accumulation,
     )
     augmentations = augmentations_by_name(options.data.augmentations)
+    atexit.register(end_workers)
     loader = iter(
         DataLoader(
             AugmentedDataset(train_set, augmentations, options.train.seed),
@@ -182,7 +188,7 @@ def main(
     progress = tqdm(
         initial=start, total=options.train.num_steps, disable=not is_main, unit="step", ncols=100
     )
-    throughput = Throughput()
+    throughput, own_work = Throughput(), OwnWork()
     skips = SkippedSteps(out / "faults", options.train.skips_in_a_row, accelerator.process_index)
     interruption = Interruption()
     interruption.listen()
@@ -203,6 +209,7 @@ def main(
         parts: list[Batch] = []
         totals: dict[str, torch.Tensor] = {}
         for _ in range(options.train.accumulation):
+            own_work.begin()
             parts.append(next(loader))
             with accelerator.accumulate(trained):
                 inputs = inputs_of(model, parts[-1], accelerator.device)
@@ -210,6 +217,7 @@ def main(
                 own = sample_generators(options.train.seed, step, parts[-1]["id"], inputs[0].device)
                 share_done = step / options.train.num_steps
                 losses = trained(*inputs, generator=own, progress=share_done, **known)
+                own_work.end()
                 accelerator.backward(losses.total)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation
@@ -248,6 +256,8 @@ def main(
             rate = throughput.read()
             progress.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.0f} samples/s")
             accelerator.log({**values, "samples_per_second": rate}, step=done)
+            if warning := own_work.read(accelerator):
+                say(warning)
             seen = _digest(gather_object([one for part in parts for one in part["id"]]))
             if log:
                 log.write("train", done, **values, sample_ids=seen, samples_per_second=rate)

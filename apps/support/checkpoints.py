@@ -145,11 +145,13 @@ class RunFolder:
             link.symlink_to(final.name)
             link.replace(self.checkpoints / "last")
         except (OSError, RuntimeError, CheckpointError) as error:
-            # torch.save reports a full disk as a RuntimeError of its own stream.
+            # torch.save hides a full disk behind a RuntimeError of its own stream.
             shutil.rmtree(temporary, ignore_errors=True)
             kept = self.newest()
             where = f"the last good one is {kept}" if kept else "there is none before it"
-            raise CheckpointError(f"cannot save checkpoint {final}: {error}; {where}") from error
+            raise CheckpointError(
+                f"cannot save checkpoint {final}: {_of_the_disk(error) or error}; {where}"
+            ) from error
         for old in sorted(self.checkpoints.glob("step-*"))[:-keep]:
             shutil.rmtree(old)
 
@@ -220,6 +222,14 @@ def _check_same_run(stated: Path, options: Mapping[str, Any], *, resume: bool) -
     difference = first_difference(before, json.loads(json.dumps(options)), other="this one's")
     if difference:
         raise ConfigError(f"{stated.parent}: holds another run; {difference}")
+
+
+def _of_the_disk(error: BaseException) -> str | None:
+    """What the system said, of the error of the disk that led to this one; None without one."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, OSError):
+        return error.strerror
+    return _of_the_disk(cause) if cause else None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,11 @@
 """How every script here meets its user: typer reads the arguments, and what goes wrong because
-of the input is one sentence on stderr and exit code 2. Any other exception is a bug and keeps
-its traceback.
+of the input or a full disk is one sentence on stderr and exit code 2. Any other exception is a bug
+and keeps its traceback.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from slot_data import DataError
 from slot_eval import EvalError
 
 USER_ERRORS = (InputError, DataError, EvalError)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
 
 
@@ -29,7 +31,8 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
         arguments: instead of those of the process, in tests.
 
     Raises:
-        SystemExit: 0 when the command is done, 2 when its input is wrong, 130 on Ctrl-C.
+        SystemExit: 0 when the command is done, 2 when its input is wrong or a disk is full, 130 on
+            Ctrl-C.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
@@ -41,6 +44,13 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
         fail(f"{sentence}; --help shows what is expected")
     except USER_ERRORS as error:
         fail(str(error))
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        fail(
+            f"{error.filename or 'the output'}: cannot be written: {error.strerror}; what is "
+            "finished stays, and with more room the same command goes on from there"
+        )
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
 

@@ -8,6 +8,7 @@ process would poison the weights of all: all of them leave the weights of that s
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Sequence
 from types import FrameType
@@ -58,6 +59,16 @@ def leave_signals_to_parent(worker: int) -> None:
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_workers() -> None:
+    """Kill the processes that load data; for when this one leaves because of an error.
+
+    Python would end them with the signal that they take no notice of, and wait for ever.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's would call their end an error
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def agree(accelerator: Accelerator, flags: Sequence[bool]) -> list[bool]:

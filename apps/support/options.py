@@ -51,7 +51,7 @@ class DataOptions(StrictConfig):
     evaluation: dict[str, Any] = Field(
         default={}, description="where validation and test differ, such as whole videos"
     )
-    augmentations: tuple[str, ...] = ()
+    augmentations: tuple[str | dict[str, dict[str, Any]], ...] = ()
     num_workers: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -102,6 +102,7 @@ class TrainOptions(StrictConfig):
     num_threads: NonNegativeInt = 0  # of one process on the CPU; 0: the cores, shared fairly
     cache: str | None = None  # folder for what frozen parts make of the data; none unless told
     skips_in_a_row: NonNegativeInt = 3  # steps whose loss is not finite; one more stops the run
+    timeout: PositiveInt = 1_800  # seconds that processes wait for one another before they give up
     compare_ranks_every: NonNegativeInt = 0  # steps between two comparisons of weights; 0: never
 
 

@@ -3,8 +3,10 @@ folder: what is said, and that nothing is lost."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -15,8 +17,10 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from runs import assert_equal_runs, events, finish, last_step, start
 from safetensors import safe_open
+from torch.utils.data import DataLoader
 
 import slot_data
 import train
@@ -25,7 +29,8 @@ from slot_eval.provenance import model_hash
 from support import interruption
 from support.checkpoints import RunFolder, damage_of
 from support.command_line import run
-from support.interruption import REQUEUE
+from support.interruption import REQUEUE, end_workers, leave_signals_to_parent
+from support.waiting import slowest
 
 TOOLS = Path(__file__).parents[2] / "tools"
 LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch"]
@@ -225,6 +230,84 @@ def test_weights_that_differ_between_processes_are_told(monkeypatch):
     monkeypatch.setattr(interruption, "gather_object", lambda own: own + hashes[1:])
     with pytest.raises(InputError, match="after step 7 the weights of process 1 differ"):
         interruption.compare_ranks(Accelerator(), model, 7)
+
+
+def test_a_full_disk_is_one_sentence_wherever_it_is_met(tmp_path, tiny, monkeypatch, capsys):
+    """Here when a line of the log is written; checkpoints before it stay."""
+    out, write = tmp_path / "run", train.MetricsLog.write
+
+    def full(self, kind, step, **values):
+        if step == 7:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        write(self, kind, step, **values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.MetricsLog, "write", full)
+        assert call(tiny(out)) == 2
+    error = capsys.readouterr().err
+    assert f"error: {out}/metrics.jsonl: cannot be written: No space left on device" in error
+    assert (out / "checkpoints" / "last").resolve().name == "step-00000006"
+    assert call([*tiny(out), "--resume"]) == 0
+    assert call(tiny(tmp_path / "whole")) == 0
+    assert_equal_runs(tmp_path / "whole", out)
+
+
+def test_other_errors_of_the_disk_keep_their_traceback():
+    def broken() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        run(broken, [])
+
+
+def test_workers_that_take_no_notice_of_signals_end_with_an_erring_process():
+    handler = signal.getsignal(signal.SIGCHLD)
+    loader = DataLoader(range(100), num_workers=1, worker_init_fn=leave_signals_to_parent)
+    batches = iter(loader)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    worker.terminate()
+    worker.join(timeout=0.5)
+    assert worker.is_alive()
+    end_workers()
+    worker.join(timeout=20)
+    assert worker.exitcode == -signal.SIGKILL
+    del batches
+    signal.signal(signal.SIGCHLD, handler)
+
+
+def test_the_process_that_others_wait_for_is_named():
+    assert slowest([0.1, 0.2, 0.1], whole=10) == ""
+    assert slowest([5.0, 5.1, 5.0], whole=10) == ""  # all are slow
+    said = slowest([0.1, 5.0, 0.2], whole=10)
+    assert "wait for process 1: of 10.0 s it spent 5.0 s" in said
+    assert "process 0" in slowest([5.0, 0.1], whole=10)
+
+
+@pytest.mark.slow
+def test_a_deleted_file_ends_a_run_with_workers_too(tmp_path, tiny):
+    """The worker that met it, and another, are still there when the run leaves."""
+    pictures = tmp_path / "pictures"
+    for split in ("train", "validation", "test"):
+        shapes = slot_data.Shapes("train", num_samples=24, image_size=32)
+        for number in range(len(shapes)):
+            path = pictures / split / "images" / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frame = shapes[number]["video"][0].numpy().transpose(1, 2, 0)
+            Image.fromarray(frame).save(path)
+    changes = {"data.name": "folder", "data.root": str(pictures), "data.num_workers": 2}
+    changes |= {"train.num_steps": 100_000, "data.splits.test": None}
+    out = tmp_path / "run"
+    process = start(tiny(out, without=["data.num_samples"], **changes))
+    while last_step(out) < 5:
+        assert process.poll() is None, process.communicate()[0]
+    gone = pictures / "train" / "images" / "03.png"
+    gone.unlink()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert f"error: {gone} cannot be read as a picture" in output
+    assert "Traceback" not in output
+    assert (out / "checkpoints" / "last" / "state" / "state.pt").exists()
 
 
 @pytest.mark.slow

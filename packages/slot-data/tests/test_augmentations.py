@@ -138,3 +138,36 @@ def test_random_squares_reach_every_place_of_the_longer_side():
             assert places
             starts.add(places[0])
         assert starts == set(range(5))
+
+
+def test_a_name_may_come_with_settings():
+    (clip,) = augmentations_by_name([{"random_clip": {"num_frames": 3, "stride": 2}}])
+    dataset = AugmentedDataset(Shapes(num_samples=4, num_frames=9), [clip], seed=0)
+    videos = [dataset[epoch, 1]["video"] for epoch in range(8)]
+    whole = Shapes(num_samples=4, num_frames=9)[1]["video"]
+    starts = [[s for s in range(5) if torch.equal(video, whole[s : s + 5 : 2])] for video in videos]
+    assert all(len(found) == 1 for found in starts)
+    assert len({found[0] for found in starts}) > 1  # another one in another epoch
+    assert augmentations_by_name(["random_crop", {"random_crop": {"smallest_percent": 50}}]) == [
+        RandomCrop(),
+        RandomCrop(50),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ("random_clip", "augmentation 'random_clip' needs num_frames"),
+        ({"random_clip": {"stride": 2}}, "augmentation 'random_clip' needs num_frames"),
+        ({"random_clip": {"frames": 2}}, "has no setting 'frames'; it has num_frames, stride"),
+        ({"horizontal_flip": {"p": 1}}, "'horizontal_flip' has no setting 'p'; it has none"),
+        ({"random_clip": {"num_frames": "six"}}, "num_frames is 'six', not a whole number"),
+        ({"random_clip": {"num_frames": 0}}, "num_frames 0 and stride 1 must be at least 1"),
+        ({"cut": {}}, "augmentation 'cut' is not one of horizontal_flip, random_clip"),
+        ({"random_clip": {}, "random_crop": {}}, "is not one name with its settings"),
+        ({"random_clip": 3}, "is not one name with its settings"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_sentence(named, sentence):
+    with pytest.raises(DataError, match=sentence):
+        augmentations_by_name([named])

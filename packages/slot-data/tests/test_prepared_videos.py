@@ -62,3 +62,39 @@ def test_youtube_vis_as_from_its_files(tmp_path, options):
             assert clips or len(raw) == count
     with pytest.raises(DataError, match="was prepared with held_out 1, not 2"):
         load_dataset_by_name("youtube_vis", split="train", root=out, **{**given, "held_out": 2})
+
+
+def damage(root, pattern, how):
+    """Damages one file of a dataset and returns it."""
+    path = sorted(root.glob(pattern))[0]
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:40])
+    return path
+
+
+@pytest.mark.parametrize("how", ["missing", "cut off"])
+@pytest.mark.parametrize(
+    ("name", "pattern", "kept"),
+    [
+        ("davis", "JPEGImages/480p/bear/00001.jpg", ["dog/0"]),
+        ("davis", "Annotations/480p/bear/00001.png", ["dog/0"]),
+        ("youtube_vis", "train/JPEGImages/a1/00005.jpg", ["b0/0", "c2/0"]),
+    ],
+)
+def test_videos_with_broken_files_are_named_or_left_out(tmp_path, name, pattern, how, kept):
+    root, out = tmp_path / "raw", tmp_path / "out"
+    write = test_davis.write if name == "davis" else test_youtube_vis.write
+    write(root)
+    options = {} if name == "davis" else {"held_out": 1}
+    path = damage(root, pattern, how)
+    with pytest.raises(DataError, match=path.name):
+        prepared(name, root, tmp_path / "strict", ("train",), options=options)
+    manifest = prepared(name, root, out, ("train",), options=options, skip_broken=True)
+    ((said, fault),) = [
+        pair for shard in manifest.splits["train"].shards for pair in shard.left_out
+    ]
+    assert path.name in fault or path.name in said
+    again = load_dataset_by_name(name, split="train", root=out, **options)
+    assert [sample["id"] for sample in again] == kept

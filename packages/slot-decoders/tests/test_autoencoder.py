@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import slot_decoders
-from slot_core import CheckpointError, ConfigError, InputError
+from slot_core import CheckpointError, ConfigError, InputError, sample_generators
 from slot_decoders.models import SlotAutoencoder, load_model, presets, start_tokenizer
 
 KL: dict[str, Any] = {
@@ -143,6 +143,38 @@ def test_the_posterior_is_its_mean_or_drawn(frames: Tensor):
         by_hand = told.mean + torch.exp(told.logvar / 2) * torch.randn_like(told.mean)
         torch.testing.assert_close(drawn, by_hand * 0.18215)
         assert not torch.allclose(sample.encode(frames), drawn)
+
+
+def test_a_drawn_posterior_is_the_samples_own(frames: Tensor):
+    """Whatever else lies in the batch, and without a look at the global generator."""
+    block = slot_decoders.AutoencoderKL(channels=(8, 8), num_groups=4, posterior="sample").eval()
+
+    def drawn(names: str, step: int = 0) -> Tensor:
+        rows = torch.stack([frames["ab".index(name)] for name in names])
+        with torch.no_grad():
+            return block.encode(rows, sample_generators(0, step, names))
+
+    before = torch.get_rng_state()
+    both = drawn("ab")
+    torch.testing.assert_close(drawn("b")[0], both[1])
+    torch.testing.assert_close(drawn("ba").flip(0), both)
+    assert not torch.allclose(drawn("ab", step=1), both)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_training_step_draws_the_posterior_by_sample():
+    config = {**KL, "posterior": "sample"}
+    model = tiny_model(config).train()
+    videos = torch.rand(2, 1, 3, 16, 16)
+
+    def loss(rows: list[int], seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        generators = sample_generators(0, 0, [str(row) for row in rows])
+        return model(videos[rows], generator=generators).total
+
+    whole = loss([0, 1], seed=1)
+    torch.testing.assert_close(loss([1, 0], seed=2), whole)
+    torch.testing.assert_close((loss([0], 3) + loss([1], 4)) / 2, whole)
 
 
 def test_the_usual_sizes_are_those_of_the_published_ones():

@@ -1,11 +1,13 @@
 """Random changes of a training sample, as pure functions of (seed, epoch, sample id): the same
 whatever process or worker computes them, and after a resume."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from torch.utils.data import Dataset
 
+from slot_data.clips import RandomClip
 from slot_data.order import Key
 from slot_data.raw_bits import AUGMENTATION, KEY_LIMIT, RawBits, key_of
 from slot_data.sample import DataError, Sample, SampleDataset
@@ -54,20 +56,46 @@ class RandomSquare:
         return crop(sample, top, left, size, size)
 
 
-AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
+AUGMENTATIONS: dict[str, type[Any]] = {
     "horizontal_flip": HorizontalFlip,
+    "random_clip": RandomClip,
     "random_crop": RandomCrop,
     "random_square": RandomSquare,
 }
 
 
-def augmentations_by_name(names: Sequence[str]) -> list[Augmentation]:
-    """For recipes: the named augmentations with their default settings, in the order given.
-    Raises DataError for an unknown name."""
-    for name in names:
-        if name not in AUGMENTATIONS:
-            raise DataError(f"augmentation {name!r} is not one of {', '.join(AUGMENTATIONS)}")
-    return [AUGMENTATIONS[name]() for name in names]
+Named = str | Mapping[str, Mapping[str, Any]]
+"""A name, or a name and its settings: "random_crop", {"random_clip": {"num_frames": 6}}."""
+
+
+def augmentations_by_name(names: Sequence[Named]) -> list[Augmentation]:
+    """For recipes: the named augmentations in the order given. Raises DataError for an unknown name
+    or setting, or one that is missing."""
+    return [_augmentation(name) for name in names]
+
+
+def _augmentation(named: Named) -> Augmentation:
+    name, settings = (named, {}) if isinstance(named, str) else _single(named)
+    if name not in AUGMENTATIONS:
+        raise DataError(f"augmentation {name!r} is not one of {', '.join(AUGMENTATIONS)}")
+    known = [field.name for field in fields(AUGMENTATIONS[name])]
+    for key, value in settings.items():
+        if key not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise DataError(f"augmentation {name!r} has no setting {key!r}; {has}")
+        if type(value) is not int:
+            raise DataError(f"augmentation {name!r}: {key} is {value!r}, not a whole number")
+    try:
+        return AUGMENTATIONS[name](**settings)
+    except TypeError:
+        needed = next(key for key in known if key not in settings)
+        raise DataError(f"augmentation {name!r} needs {needed}") from None
+
+
+def _single(named: Mapping[str, Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]]:
+    if len(named) != 1 or not all(isinstance(value, Mapping) for value in named.values()):
+        raise DataError(f"augmentation {dict(named)!r} is not one name with its settings")
+    return next(iter(named.items()))
 
 
 class AugmentedDataset(Dataset[Sample]):

@@ -91,10 +91,17 @@ class ClipChoice:
 
 @dataclass(frozen=True)
 class RandomClip:
-    """An augmentation: a clip whose first frame is drawn anew in every epoch."""
+    """An augmentation: a clip whose first frame is drawn anew in every epoch, of a sample that is a
+    longer clip or a whole video (all of it is read for it)."""
 
     num_frames: int
     stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1 or self.stride < 1:
+            raise DataError(
+                f"num_frames {self.num_frames} and stride {self.stride} must be at least 1"
+            )
 
     def __call__(self, sample: Sample, bits: RawBits) -> Sample:
         starts = num_clips(len(sample["video"]), self.num_frames, self.stride)

@@ -167,8 +167,10 @@ def _video(frames: Path, masks: Path | None, one_object: bool, mark_void: bool) 
     count = sum(name.endswith(".jpg") for name in pictures)
     if not count:
         raise DataError(f"video {frames} has no frames; expected pictures such as 00000.jpg")
-    stems = [f"{number:05d}" for number in range(count)]
     marked = {name for name in names_in(masks) if name.endswith(".png")} if masks else set()
+    if later():
+        count = max(count, len(marked))  # a frame that is not there is found when it is read
+    stems = [f"{number:05d}" for number in range(count)]
     for stem in stems:
         if f"{stem}.jpg" not in pictures and not later():
             raise DataError(f"video {frames} has {count} frames, but {stem}.jpg is not among them")

@@ -10,6 +10,7 @@ gives the same samples.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -118,7 +119,12 @@ def _created(
 ) -> np.memmap[Any, Any]:
     path = cache_file(folder, split, key)
     path.parent.mkdir(exist_ok=True)
-    return np.lib.format.open_memmap(_part(path), "w+", dtype=pixels.dtype, shape=shape)
+    array = np.lib.format.open_memmap(_part(path), "w+", dtype=pixels.dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with _part(path).open("r+b") as file:
+            # A disk without room for it is an error here; later it would be the end of the process.
+            os.posix_fallocate(file.fileno(), 0, _part(path).stat().st_size)
+    return array
 
 
 def _part(path: Path) -> Path:

@@ -136,7 +136,7 @@ def write_part(
 
     Raises DataError if it cannot be written, or the extra that reads and writes it lacks.
     """
-    save_file = _safetensors().torch.save_file
+    safetensors = _safetensors()
     final = part_path(folder, part)
     partial = final.with_name(f".{final.name}")
     said = {
@@ -147,13 +147,18 @@ def write_part(
     tensors = {name: value.float().contiguous().cpu() for name, value in slots.items()}
     try:
         # One entry: safetensors writes several in an order that changes from run to run.
-        save_file(tensors, partial, metadata={METADATA: json.dumps(said)})
+        safetensors.torch.save_file(tensors, partial, metadata={METADATA: json.dumps(said)})
         partial.chmod((folder / DESCRIPTION).stat().st_mode)  # safetensors leaves it private
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(final)
-    except OSError as error:
-        raise DataError(f"{final}: cannot be written: {error.strerror or error}") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        partial.unlink(missing_ok=True)  # what does not fit shall not fill the disk either
+        said_why = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{final}: cannot be written: {said_why}; the parts before it stay, and the same "
+            "command goes on from there"
+        ) from error
 
 
 def open_part(path: Path) -> Any:

@@ -130,10 +130,10 @@ class DiffusionDecoder(nn.Module):
             slots: of a batch of videos.
             target: these videos, normalised.
             codes: what the tokenizer makes of them, where that is known already.
-            generator: draws the noise and its strength.
+            generator: draws the noise and its strength, and latents that are drawn.
         """
         known = None if codes is None else codes.flatten(0, 1)
-        latents = self.encode(target.flatten(0, 1), known)
+        latents = self.encode(target.flatten(0, 1), known, generator)
         places = torch.empty(len(latents), dtype=torch.long, device=latents.device)
         times = integers(self.schedule.num_steps, places, generator)
         return self.loss(slots, latents, times, standard_normal(latents, generator))
@@ -161,13 +161,16 @@ class DiffusionDecoder(nn.Module):
         self,
         frames: Float[Tensor, "frames 3 frame_height frame_width"],
         codes: Latents | None = None,
+        generator: Generators | None = None,
     ) -> Latents:
-        """Normalised frames to clean latents; ``codes`` are the tokenizer's, where known."""
+        """Normalised frames to clean latents; ``codes`` are the tokenizer's, where known, and
+        ``generator`` is for a tokenizer that draws."""
         latents: Tensor = frames
         if codes is not None:
             latents = codes
         elif self.tokenizer is not None:
-            latents = self.tokenizer.encode(frames)
+            draws = not getattr(self.tokenizer, "deterministic", True)
+            latents = self.tokenizer.encode(frames, *([generator] if draws else []))
         # In this order in memory, as noise like them is drawn in the order of memory.
         return latents.contiguous() / self.latent_scale
 

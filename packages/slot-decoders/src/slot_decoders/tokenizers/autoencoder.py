@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core import ConfigError
+from slot_core.noise import Generators, standard_normal
 from slot_decoders.diffusers_extra import import_diffusers
 
 Frames = Float[Tensor, "batch 3 height width"]
@@ -50,9 +50,10 @@ class _Autoencoder(nn.Module):
         kind = getattr(import_diffusers(f"an {self.kind}"), self.kind)
         return kind(in_channels=3, out_channels=3, **settings)
 
-    def encode(self, frames: Frames) -> Latents:
-        """Frames in [-1, 1] to latents, shifted and scaled."""
-        return (self._latents(frames) - self.shift_factor) * self.scaling_factor
+    def encode(self, frames: Frames, generator: Generators | None = None) -> Latents:
+        """Frames in [-1, 1] to latents, shifted and scaled; ``generator`` draws them where they
+        are drawn."""
+        return (self._latents(frames, generator) - self.shift_factor) * self.scaling_factor
 
     def decode(self, latents: Latents) -> Frames:
         """Shifted and scaled latents to frames in [-1, 1], unclamped."""
@@ -62,7 +63,7 @@ class _Autoencoder(nn.Module):
         """Frames as their latents remember them."""
         return self.decode(self.encode(frames))
 
-    def _latents(self, frames: Frames) -> Latents:
+    def _latents(self, frames: Frames, generator: Generators | None) -> Latents:
         raise NotImplementedError
 
 
@@ -78,7 +79,7 @@ class AutoencoderKL(_Autoencoder):
         scaling_factor: one over the spread of the latents.
         shift_factor: their mean.
         posterior: "mode" for the mean of the distribution that the encoder tells, "sample" to
-            draw from it, anew at every call.
+            draw from it, anew at every call, from the generator that ``encode`` is given.
 
     Raises:
         InputError: if diffusers is not installed.
@@ -138,11 +139,11 @@ class AutoencoderKL(_Autoencoder):
             **settings,
         )
 
-    def _latents(self, frames: Frames) -> Latents:
+    def _latents(self, frames: Frames, generator: Generators | None) -> Latents:
         told = self.network.encode(frames).latent_dist
         if self.posterior == "mode":
             return told.mode()
-        return told.mean + told.std * torch.randn_like(told.mean)
+        return told.mean + told.std * standard_normal(told.mean, generator)
 
 
 class AutoencoderTiny(_Autoencoder):
@@ -201,5 +202,5 @@ class AutoencoderTiny(_Autoencoder):
         widths = settings["encoder_block_out_channels"]
         return super()._build(decoder_block_out_channels=widths, **settings)
 
-    def _latents(self, frames: Frames) -> Latents:
+    def _latents(self, frames: Frames, generator: Generators | None) -> Latents:
         return self.network.encode(frames).latents
