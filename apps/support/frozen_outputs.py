@@ -104,9 +104,10 @@ def open_cache(options: RunOptions, model: Any, dataset: Any) -> FrozenOutputs |
     if options.train.cache is None:
         return None
     if options.data.augmentations:
+        named = ", ".join(map(str, options.data.augmentations))
         raise ConfigError(
             f"train.cache keeps what frozen parts make of a sample, but data.augmentations "
-            f"({', '.join(options.data.augmentations)}) change it in every epoch; leave one out"
+            f"({named}) change it in every epoch; leave one out"
         )
     parts = model.frozen_parts if isinstance(model, SlotAutoencoder) else {}
     if not parts:

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from PIL import Image
 from runs import assert_equal_runs, events, finish, last_step, start
 from safetensors import safe_open
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import slot_data
 import train
@@ -262,7 +262,11 @@ def test_other_errors_of_the_disk_keep_their_traceback():
 
 def test_workers_that_take_no_notice_of_signals_end_with_an_erring_process():
     handler = signal.getsignal(signal.SIGCHLD)
-    loader = DataLoader(range(100), num_workers=1, worker_init_fn=leave_signals_to_parent)
+    loader = DataLoader(
+        TensorDataset(torch.arange(100)),
+        num_workers=1,
+        worker_init_fn=leave_signals_to_parent,
+    )
     batches = iter(loader)
     next(batches)
     (worker,) = multiprocessing.active_children()

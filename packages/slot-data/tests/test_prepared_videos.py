@@ -87,7 +87,7 @@ def test_videos_with_broken_files_are_named_or_left_out(tmp_path, name, pattern,
     root, out = tmp_path / "raw", tmp_path / "out"
     write = test_davis.write if name == "davis" else test_youtube_vis.write
     write(root)
-    options = {} if name == "davis" else {"held_out": 1}
+    options: dict[str, Any] = {} if name == "davis" else {"held_out": 1}
     path = damage(root, pattern, how)
     with pytest.raises(DataError, match=path.name):
         prepared(name, root, tmp_path / "strict", ("train",), options=options)
