@@ -163,7 +163,7 @@ def test_a_name_may_come_with_settings():
         ({"horizontal_flip": {"p": 1}}, "'horizontal_flip' has no setting 'p'; it has none"),
         ({"random_clip": {"num_frames": "six"}}, "num_frames is 'six', not a whole number"),
         ({"random_clip": {"num_frames": 0}}, "num_frames 0 and stride 1 must be at least 1"),
-        ({"cut": {}}, "augmentation 'cut' is not one of horizontal_flip, random_clip"),
+        ({"cut": {}}, "augmentation 'cut' is not one of horizontal_flip, random_crop"),
         ({"random_clip": {}, "random_crop": {}}, "is not one name with its settings"),
         ({"random_clip": 3}, "is not one name with its settings"),
     ],

@@ -58,9 +58,9 @@ class RandomSquare:
 
 AUGMENTATIONS: dict[str, type[Any]] = {
     "horizontal_flip": HorizontalFlip,
-    "random_clip": RandomClip,
     "random_crop": RandomCrop,
     "random_square": RandomSquare,
+    "random_clip": RandomClip,
 }
 
 
