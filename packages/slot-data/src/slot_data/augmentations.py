@@ -64,7 +64,7 @@ AUGMENTATIONS: dict[str, type[Any]] = {
 }
 
 
-Named = str | Mapping[str, Mapping[str, Any]]
+Named = str | Mapping[str, Any]
 """A name, or a name and its settings: "random_crop", {"random_clip": {"num_frames": 6}}."""
 
 
@@ -92,7 +92,7 @@ def _augmentation(named: Named) -> Augmentation:
         raise DataError(f"augmentation {name!r} needs {needed}") from None
 
 
-def _single(named: Mapping[str, Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]]:
+def _single(named: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     if len(named) != 1 or not all(isinstance(value, Mapping) for value in named.values()):
         raise DataError(f"augmentation {dict(named)!r} is not one name with its settings")
     return next(iter(named.items()))
