@@ -283,11 +283,11 @@ def test_workers_that_take_no_notice_of_signals_end_with_an_erring_process():
 
 
 def test_the_process_that_others_wait_for_is_named():
-    assert slowest([0.1, 0.2, 0.1], whole=10) == ""
-    assert slowest([5.0, 5.1, 5.0], whole=10) == ""  # all are slow
-    said = slowest([0.1, 5.0, 0.2], whole=10)
+    assert slowest([0.1, 0.2, 0.1], whole=10.0) == ""
+    assert slowest([5.0, 5.1, 5.0], whole=10.0) == ""  # all are slow
+    said = slowest([0.1, 5.0, 0.2], whole=10.0)
     assert "wait for process 1: of 10.0 s it spent 5.0 s" in said
-    assert "process 0" in slowest([5.0, 0.1], whole=10)
+    assert "process 0" in slowest([5.0, 0.1], whole=10.0)
 
 
 @pytest.mark.slow
