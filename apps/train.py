@@ -58,6 +58,7 @@ from support.interruption import (
     end_workers,
     leave_signals_to_parent,
 )
+from support.launching import require_whole_models
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
@@ -80,6 +81,7 @@ def main(
     resume: Annotated[bool, typer.Option(help="go on from the newest checkpoint in --out")] = False,
 ) -> None:
     """Train a model; without arguments, Slot Attention on the embedded shapes."""
+    require_whole_models()
     options = load_options(recipe, changes or ())
     out = out or Path("runs", recipe.replace("/", "-").removesuffix(".yaml"))
     stated = options.model_dump(mode="json")

@@ -317,6 +317,31 @@ def test_a_deleted_file_ends_a_run_with_workers_too(tmp_path, tiny):
 
 
 @pytest.mark.slow
+def test_what_every_other_fault_costs():
+    """A run meets each of them, goes on, and ends with the same bits, or the tool fails."""
+    command = [sys.executable, str(TOOLS / "bench" / "faults.py"), "--others"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines()[2:] if line.startswith("| ")]
+    assert len(rows) == 10 or len(rows) == 14, done.stdout
+    if len(rows) == 10:
+        assert subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode
+        pytest.skip("this machine allows no mounts of its own: all but full disks were met")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["prepare", "extract_slots"])
+def test_kills_of_what_writes_pieces_change_nothing(of):
+    command = [sys.executable, str(TOOLS / "bench" / "faults.py"), "--points", "4", "--of", of]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ended bitwise equal to the run that was left alone" in done.stdout
+    rows = [line.split("|") for line in done.stdout.splitlines()[3:]]
+    assert sum(int(row[2]) for row in rows) == 4
+    assert all(int(row[3]) == 0 for row in rows)  # no finished piece was written again
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_kills_at_random_moments_change_nothing(processes):
     command = [sys.executable, str(TOOLS / "bench" / "faults.py"), "--points", "5"]

@@ -57,10 +57,10 @@ def launch(nodes: tuple[str, str], arguments: list[str]) -> list[subprocess.Pope
     started = []
     for number, name in enumerate(nodes):
         launcher = ["ip", "netns", "exec", name, sys.executable]
-        launcher += ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "2"]
+        launcher += ["-m", "accelerate.commands.launch"]
+        launcher += ["--config_file", str(APPS / "launch" / "two_nodes.yaml")]
         launcher += ["--machine_rank", str(number), "--num_processes", "2"]
         launcher += ["--main_process_ip", ADDRESSES[0], "--main_process_port", "29511"]
-        launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
         network = {"ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": f"slotlink{number}"}
         started.append(start(arguments, launcher, network))
     return started

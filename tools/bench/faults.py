@@ -1,215 +1,46 @@
-"""Kill training runs at random moments, let them resume, and compare them with a run that was left
-alone: every one must end with the same bits.
+"""What faults cost: kills at random moments, and other faults one by one. Every run goes on after
+its fault and must end with the same bits as one that was left alone.
 
     uv run python tools/bench/faults.py --points 200 --record kills.jsonl
     uv run python tools/bench/faults.py --points 40 --processes 2
+    uv run python tools/bench/faults.py --points 40 --of prepare
+    uv run python tools/bench/faults.py --points 40 --of extract_slots
+    uv run python tools/bench/faults.py --others
 
-Each point is a ``kill -9`` of a run (of two processes: of one of them, chosen at random, or of
-both) at a random moment between its first step and its end. A run is killed again and again until
-it gets through, then compared: weights, optimizer, average, losses, scores and sample ids. For
-each phase in which it was hit, the table says how often, how many steps had to be done again at
-most (never more than lie between two checkpoints), and how long it took from the start of the
-next attempt to its first new step. What came of it last is in tools/bench/faults.md.
+Each point is a ``kill -9`` of a training (of two processes: of one of them, chosen at random, or
+of both), or of a program that writes a folder piece by piece, at a random moment. It is killed
+again and again until it gets through, then compared: weights, optimizer, average, losses, scores
+and sample ids of a training, all bytes of a folder. For each phase in which it was hit, the table
+says how often, what had to be done again at most (of a training: steps, never more than lie
+between two checkpoints; of a folder: finished pieces, none; the piece it was at is lost), and how
+long it took from the next start to the first new step or piece. With ``--record FILE`` each run
+that was compared leaves a line there, and a later call of the same kind goes on behind those
+lines: it takes other moments, and prints the table of all of them.
 
-With ``--record FILE`` each run that was compared leaves a line there, and a later call of the same
-kind goes on behind those lines: it takes other moments, and prints the table of all of them.
+``--others`` prints one line for each fault of other_faults.py. A full disk is a small file system,
+for which the program starts itself once more in a namespace of its own (``unshare -rm``). What
+came of it all last is in tools/bench/faults.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import random
-import shutil
-import signal
-import socket
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path += [str(ROOT / "apps"), str(ROOT / "apps" / "tests")]
+import other_faults
+from kills import PHASES, WRITING, Kill, Trainings, Writings
+from pieces import extraction, preparation
 
-from conftest import TINY  # noqa: E402
-from runs import assert_equal_runs, last_step  # noqa: E402
-
-import train  # noqa: E402  (the path to it is set above)
-from support.command_line import run  # noqa: E402
-
-CHECKPOINT_EVERY = 5
-CHANGES: dict[str, Any] = {
-    "train.num_steps": 60,
-    "train.ema_decay": 0.9,
-    "validation.every": 20,
-    "checkpoint.every": CHECKPOINT_EVERY,
-    "model.encoder.initializer.type": "gaussian",
-}
-PHASES = ("training", "saving", "validation", "starting")
-PATIENCE = 300.0  # seconds until a run that does nothing is given up
+WRITERS = {"prepare": preparation, "extract_slots": extraction}
 
 
-@dataclass
-class Kill:
-    """One kill, and what it cost."""
-
-    phase: str
-    steps_again: int
-    seconds: float | None = (
-        None  # to the next step; None where there was no checkpoint to go on from
-    )
-
-
-def attempt(out: Path, phase: Any, rank: int, world: int, port: int) -> int:
-    """Start one process of a run, by a fork that has imported everything; its number."""
-    number = os.fork()
-    if number:
-        return number
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    log = os.open(out.with_suffix(f".{rank}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    if world > 1:
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        os.environ.update({key: str(value) for key, value in place.items()})
-        os.environ["ACCELERATE_USE_CPU"] = "true"
-    if rank == 0:
-        train.RunFolder.save = marked(train.RunFolder.save, phase, 1)
-        train.score = marked(train.score, phase, 2)
-    words = ["slot_attention/shapes", "--out", str(out), "--resume"]
-    for key, value in {**TINY, **CHANGES}.items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
-    try:
-        run(train.main, words)
-    except SystemExit as end:
-        os._exit(int(end.code or 0))
-    except BaseException:
-        os._exit(70)
-
-
-def marked(function: Callable[..., Any], phase: Any, number: int) -> Callable[..., Any]:
-    """``function`` that says when it is at work."""
-
-    def wrapped(*arguments: Any, **options: Any) -> Any:
-        phase.value = number
-        try:
-            return function(*arguments, **options)
-        finally:
-            phase.value = 0
-
-    return wrapped
-
-
-class Runs:
-    """Runs of ``world`` processes below one folder."""
-
-    def __init__(self, folder: Path, world: int) -> None:
-        self.folder = folder
-        self.world = world
-        self.chance = random.Random()
-        self.phase = multiprocessing.Value("i", 0)
-        self.kills: list[Kill] = []
-        self.hit: Kill | None = None  # the last kill, until the run recovers from it
-        self.whole = folder / "whole"
-        self.start, self.length = 0.0, 0.0
-        self.start, self.length = self._finish(self.whole, None)
-
-    def kill_and_compare(self, moments: str, most: int) -> list[Kill]:
-        """Train one run, killed up to ``most`` times at moments that are drawn from their name."""
-        self.chance, self.kills, out = random.Random(moments), [], self.folder / "run"
-        for _ in range(self.chance.randint(1, most)):
-            self._finish(out, self.chance.choice(PHASES))
-        self._finish(out, None)
-        assert_equal_runs(self.whole, out)
-        shutil.rmtree(out)
-        return self.kills
-
-    def _finish(self, out: Path, aim: str | None) -> tuple[float, float]:
-        """One attempt, killed at a random moment of the phase ``aim`` if it gets there.
-
-        Returns the seconds until its first new step, and those from there to its end.
-        """
-        begun, first, port = time.monotonic(), None, free_port()
-        resumed, log = newest(out), inode(out)
-        delay = self.chance.uniform(0, self.start if aim == "starting" else self.length)
-        self.phase.value = 0
-        living = [attempt(out, self.phase, r, self.world, port) for r in range(self.world)]
-        victims = living if self.chance.random() < 0.5 else [self.chance.choice(living)]
-        while living:
-            now = time.monotonic()
-            if now - begun > PATIENCE:
-                end(living)
-                raise SystemExit(f"{out}: did not end within {PATIENCE:.0f} seconds")
-            if first is None and inode(out) != log and last_step(out) > resumed:
-                first = now
-                if self.hit and resumed:
-                    self.hit.seconds = first - begun
-                self.hit = None
-            since = begun if aim == "starting" else first
-            if aim and since and now - since >= delay and aim == self._now(first):
-                self._record(out, aim)
-                aim = None
-                end(victims)
-            living = self._wait(out, living)
-            time.sleep(0.0005)
-        return (first or begun) - begun, time.monotonic() - (first or begun)
-
-    def _now(self, first: float | None) -> str:
-        return "starting" if first is None else PHASES[self.phase.value]
-
-    def _wait(self, out: Path, living: list[int]) -> list[int]:
-        """Those that still live. Where one was killed, the others end as a launcher ends them."""
-        left, killed = [], False
-        for process in living:
-            ended, status = os.waitpid(process, os.WNOHANG)
-            if not ended:
-                left.append(process)
-            elif os.WIFSIGNALED(status):
-                killed = True
-            elif status:
-                log = out.with_suffix(".0.log").read_text()[-2000:]
-                raise SystemExit(f"{out}: a process ended with {status >> 8}\n{log}")
-        if killed:
-            end(left)
-            for process in left:
-                os.waitpid(process, 0)
-            return []
-        return left
-
-    def _record(self, out: Path, phase: str) -> None:
-        self.hit = Kill(phase, last_step(out) - newest(out))
-        self.kills.append(self.hit)
-
-
-def end(processes: list[int]) -> None:
-    """Kill them without any warning."""
-    for process in processes:
-        os.kill(process, signal.SIGKILL)
-
-
-def inode(out: Path) -> int:
-    """Which file the log is; an attempt begins by writing a new one."""
-    log = out / "metrics.jsonl"
-    return log.stat().st_ino if log.exists() else 0
-
-
-def newest(out: Path) -> int:
-    """The step of the newest checkpoint, 0 without one."""
-    saved = max((out / "checkpoints").glob("step-*"), default=None)
-    return int(saved.name[5:]) if saved else 0
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def begun(of: str | None, folder: Path, processes: int) -> Trainings | Writings:
+    """Runs to kill, below one folder, one of which was left alone."""
+    return Writings(folder, WRITERS[of](folder)) if of else Trainings(folder, processes)
 
 
 def recorded(record: Path, kind: str) -> list[list[Kill]]:
@@ -218,18 +49,18 @@ def recorded(record: Path, kind: str) -> list[list[Kill]]:
     return [[Kill(**kill) for kill in line["kills"]] for line in lines if line["kind"] == kind]
 
 
-def print_table(runs: list[list[Kill]], kind: str) -> None:
-    """How often each phase was hit, and what that cost."""
+def print_table(runs: list[list[Kill]], kind: str, unit: str) -> None:
+    """How often each phase was hit, and what that cost; ``unit`` is what is done again."""
     kills = [kill for run in runs for kill in run]
     print(
         f"{len(kills)} kills in {len(runs)} runs of {kind}: all {len(runs)} ended bitwise equal "
         "to the run that was left alone"
     )
-    print("| hit in | kills | steps done again, at most | seconds to the next step, median |")
+    print(f"| hit in | kills | {unit}s done again, at most | seconds to the next {unit}, median |")
     print("|---|---|---|---|")
-    for phase in PHASES:
+    for phase in PHASES if unit == "step" else WRITING:
         of = [kill for kill in kills if kill.phase == phase]
-        again = max((kill.steps_again for kill in of), default=0)
+        again = max((kill.again for kill in of), default=0)
         seconds = sorted(kill.seconds for kill in of if kill.seconds is not None)
         median = f"{seconds[len(seconds) // 2]:.1f}" if seconds else "-"
         print(f"| {phase} | {len(of)} | {again} | {median} |")
@@ -240,21 +71,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kill runs at random moments and compare them.")
     parser.add_argument("--points", type=int, default=200, help="kills at random moments")
     parser.add_argument("--processes", type=int, default=1, help="of one run")
+    parser.add_argument("--of", choices=WRITERS, help="kill this, instead of a training")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--record", type=Path, help="where each run leaves a line, to go on behind")
+    parser.add_argument("--others", action="store_true", help="the other faults instead of kills")
     told = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    kind = f"{told.processes} process(es)"
-    with tempfile.TemporaryDirectory() as folder:
-        record = told.record or Path(folder) / "record.jsonl"
-        done = recorded(record, kind)
-        runs = Runs(Path(folder), told.processes)
+    if told.others:
+        other_faults.print_table()
+        return
+    kind = told.of or f"{told.processes} process(es)"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        record = told.record or folder / "record.jsonl"
+        done, runs = recorded(record, kind), None
         while (left := told.points - sum(map(len, done))) > 0:
+            runs = runs or begun(told.of, folder, told.processes)
             done.append(runs.kill_and_compare(f"{told.seed} {len(done)}", min(5, left)))
             with record.open("a") as lines:
                 kills = [asdict(kill) for kill in done[-1]]
                 print(json.dumps({"kind": kind, "kills": kills}), file=lines)
-    print_table(done, kind)
+    print_table(done, kind, "piece" if told.of else "step")
 
 
 if __name__ == "__main__":
