@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from forked_runs import PATIENCE, Attempt, end, fork, inode, newest
+from forked_runs import NUM_STEPS, PATIENCE, Attempt, end, fork, inode, newest
 from pieces import Writer, contents
 from runs import assert_equal_runs, last_step
 
@@ -20,6 +20,7 @@ import train
 
 PHASES = ("training", "saving", "validation", "starting")  # of a training
 WRITING = ("writing", "starting")  # of what writes pieces
+STEP_SECONDS = 0.05  # about as long as a step or a piece takes
 
 
 @dataclass
@@ -47,8 +48,8 @@ class Trainings:
         self.kills: list[Kill] = []
         self.hit: Kill | None = None  # the last kill, until the run recovers from it
         self.whole = folder / "whole"
-        self.start, self.length = 0.0, 0.0
-        self.start, self.length = self._finish(self.whole, None)
+        self.start = 1.0  # seconds from the newest start to its first step
+        self._finish(self.whole, None)
 
     def kill_and_compare(self, moments: str, most: int) -> list[Kill]:
         """Train one run, killed up to ``most`` times at moments that are drawn from their name."""
@@ -60,14 +61,17 @@ class Trainings:
         shutil.rmtree(out)
         return self.kills
 
-    def _finish(self, out: Path, aim: str | None) -> tuple[float, float]:
+    def _finish(self, out: Path, aim: str | None) -> None:
         """One attempt, killed at a random moment of the phase ``aim`` if it gets there.
 
-        Returns the seconds until its first new step, and those from there to its end.
+        Moments count from a random step, so that they are spread alike on a fast machine and on a
+        busy one.
         """
-        begun, first = time.monotonic(), None
+        begun, first, since = time.monotonic(), None, None
         resumed, log = newest(out), inode(out)
-        delay = self.chance.uniform(0, self.start if aim == "starting" else self.length)
+        step, delay = self.chance.uniform(resumed, NUM_STEPS), self.chance.uniform(0, STEP_SECONDS)
+        if aim == "starting":
+            since, delay = begun, self.chance.uniform(0, self.start)
         self.phase.value = 0
         attempt = Attempt(out, self.world, patch=self._mark)
         living = attempt.begin()
@@ -78,11 +82,12 @@ class Trainings:
                 end(living)
                 raise SystemExit(f"{out}: did not end within {PATIENCE:.0f} seconds")
             if first is None and inode(out) != log and last_step(out) > resumed:
-                first = now
+                first, self.start = now, now - begun
                 if self.hit and resumed:
-                    self.hit.seconds = first - begun
+                    self.hit.seconds = self.start
                 self.hit = None
-            since = begun if aim == "starting" else first
+            if since is None and first and last_step(out) >= step:
+                since = now
             if aim and since and now - since >= delay and aim == self._now(first):
                 self.hit = Kill(aim, last_step(out) - newest(out))
                 self.kills.append(self.hit)
@@ -90,7 +95,6 @@ class Trainings:
                 end(victims)
             living = self._wait(attempt, living)
             time.sleep(0.0005)
-        return (first or begun) - begun, time.monotonic() - (first or begun)
 
     def _mark(self, rank: int) -> None:
         """In the first process: say what it is at."""
@@ -142,38 +146,44 @@ class Writings:
         self.writer = writer
         self.chance = random.Random()
         self.kills: list[Kill] = []
-        self.length = 0.0
-        begun = time.monotonic()
+        self.start = 1.0  # seconds from the newest start to its first piece
         self._finish(folder / "whole", None)
-        self.length = time.monotonic() - begun
         self.whole = contents(folder / "whole")
+        self.pieces = len(writer.finished(folder / "whole"))
 
     def kill_and_compare(self, moments: str, most: int) -> list[Kill]:
         """Write one folder, killed up to ``most`` times at moments drawn from their name."""
         self.chance, self.kills, out = random.Random(moments), [], self.folder / "out"
         for _ in range(self.chance.randint(1, most)):
-            self._finish(out, self.chance.uniform(0, self.length))
+            self._finish(out, self.chance.choice(WRITING))
         self._finish(out, None)
         assert contents(out) == self.whole, f"{out}: differs from what was written in one go"
         shutil.rmtree(out)
         return self.kills
 
-    def _finish(self, out: Path, delay: float | None) -> None:
-        """One attempt, killed ``delay`` seconds after its start if it has not ended by then."""
+    def _finish(self, out: Path, aim: str | None) -> None:
+        """One attempt, killed at a random moment of the phase ``aim`` if it gets there."""
         before, first, begun = self.writer.finished(out), None, time.monotonic()
+        since, piece, delay = None, 0, self.chance.uniform(0, self.start)
+        if aim == "writing":
+            piece = self.chance.randint(min(len(before) + 1, self.pieces), self.pieces)
+            delay = self.chance.uniform(0, STEP_SECONDS)
         last = self.kills[-1] if self.kills else None
         log = out.with_suffix(".log")
         process = fork(lambda: self.writer.write(out), log)
         while True:
             now = time.monotonic()
-            if first is None and len(self.writer.finished(out)) > len(before):
-                first = now
+            done = len(self.writer.finished(out))
+            if first is None and done > len(before):
+                first, self.start = now, now - begun
                 if last and before:
-                    last.seconds = first - begun
+                    last.seconds = self.start
+            if since is None and (aim == "starting" or (first and done >= piece)):
+                since = now
             ended, status = os.waitpid(process, os.WNOHANG)
             if ended:
                 break
-            if delay is not None and now - begun >= delay:
+            if aim and since and now - since >= delay:
                 self.kills.append(Kill(WRITING[first is None], 0))
                 end([process])
                 os.waitpid(process, 0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets  # noqa: F401  (so that those who are forked have it)
 import numpy as np
 from forked_runs import run
 from PIL import Image
