@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -39,16 +40,19 @@ from support.options import RECIPES, flatten, load_options  # noqa: E402
 
 KEYS = ("video", "segmentations", "depth", "forward_flow", "metadata/depth_range", "image", "mask",
         "metadata/forward_flow_range", "visibility")  # fmt: skip
+WORDS = [word.encode("utf-8", "surrogatepass") for word in inputs.ODD_WORDS]
 LONGEST_SENTENCE = 2_000  # characters: of a command line, --set may say much
 
 
 @dataclass(frozen=True)
 class Target:
-    """A parser. ``read`` is given an input and an empty folder for it."""
+    """A parser. ``read`` is given an input and an empty folder for it; ``vary`` changes an input
+    a little, behind its checksums."""
 
     name: str
     inputs: st.SearchStrategy[Any]
     read: Callable[[Any, Path], bool]
+    vary: Callable[[Any, Random], Any]
 
 
 class Reading:
@@ -157,14 +161,13 @@ def _tfrecord_inputs() -> st.SearchStrategy[bytes]:
 
 def _options_inputs() -> st.SearchStrategy[tuple[bytes, list[str]]]:
     recipes = sorted(path.read_bytes() for path in RECIPES.rglob("*.yaml"))
-    words = [word.encode("utf-8", "surrogatepass") for word in inputs.ODD_WORDS]
     stated = [
         "train.seed=1", "train.num_steps=20", "data.root=DATA", "data={name: folder, root: X}",
         "model.num_slots=5", "model.encoder.initializer.type=gaussian", "model.slot_dim=64",
         "start.fresh=[encoder.predictor]", "optimizer.learning_rate=1e-3", "log.trackers=[a]",
         "model.decoder.channels=[8, 8]", "model.preset=savi", "validation.protocol=x", "model={}",
     ]  # fmt: skip
-    text = st.binary(max_size=100) | inputs.edited(recipes, words) | st.sampled_from(recipes)
+    text = st.binary(max_size=100) | inputs.edited(recipes, WORDS) | st.sampled_from(recipes)
     return st.tuples(text, st.lists(inputs.changes(stated), max_size=2))
 
 
@@ -186,8 +189,22 @@ def _predictions_inputs() -> st.SearchStrategy[bytes]:
     return st.binary(max_size=200) | made | made | inputs.edited(wholes, [b"PK\1\2", b"PK\5\6"])
 
 
+def _vary_tfrecord(content: bytes, random: Random) -> bytes:
+    return (inputs.edit if random.random() < 0.25 else inputs.edit_record)(content, random)
+
+
+def _vary_options(stated: tuple[bytes, list[str]], random: Random) -> tuple[bytes, list[str]]:
+    return inputs.edit(stated[0], random, WORDS), stated[1]
+
+
+def _vary_predictions(content: bytes, random: Random) -> bytes:
+    return (inputs.edit if random.random() < 0.25 else inputs.edit_member)(content, random)
+
+
 TARGETS = {
-    "tfrecord": lambda: Target("tfrecord", _tfrecord_inputs(), read_tfrecord),
-    "options": lambda: Target("options", _options_inputs(), read_options),
-    "predictions": lambda: Target("predictions", _predictions_inputs(), read_predictions),
+    "tfrecord": lambda: Target("tfrecord", _tfrecord_inputs(), read_tfrecord, _vary_tfrecord),
+    "options": lambda: Target("options", _options_inputs(), read_options, _vary_options),
+    "predictions": lambda: Target(
+        "predictions", _predictions_inputs(), read_predictions, _vary_predictions
+    ),
 }

@@ -4,19 +4,19 @@ which does the same with many more inputs."""
 import gzip
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import strategies as st
 
-from fuzz import MOST_MEMORY, Target, fuzz
+from fuzz import MOST_MEMORY, fuzz
 from fuzz_inputs import array_file
 from fuzz_targets import TARGETS, read_predictions, read_tfrecord
 from slot_data.tfrecord import masked_crc32c
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("count", [200, pytest.param(3_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_value_or_one_sentence(name: str, count: int, tmp_path: Path):
     tally = fuzz(TARGETS[name](), count, tmp_path, start=count)
     assert tally.inputs >= count
@@ -34,7 +34,7 @@ def test_unfit_inputs_are_found_and_shrunk(name: str, tmp_path: Path):
         raise KeyError("a bug")
 
     with pytest.raises(KeyError, match="a bug"):
-        fuzz(Target(name, TARGETS[name]().inputs, read), 100, tmp_path)
+        fuzz(replace(TARGETS[name](), read=read), 100, tmp_path)
 
 
 def test_memory_that_is_taken_is_seen(tmp_path: Path):
@@ -42,7 +42,7 @@ def test_memory_that_is_taken_is_seen(tmp_path: Path):
         return content != b"x" * (2 * MOST_MEMORY)
 
     with pytest.raises(AssertionError, match="bytes of memory for one input"):
-        fuzz(Target("greedy", st.binary(max_size=1), read), 1, tmp_path)
+        fuzz(replace(TARGETS["tfrecord"](), read=read), 1, tmp_path)
 
 
 def test_texts_of_no_letters_are_refused_however_many(tmp_path: Path):
