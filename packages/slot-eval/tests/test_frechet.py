@@ -1,5 +1,6 @@
 """The Fréchet distance: the closed form for Gaussians, scipy's matrix root, streams, files."""
 
+import contextlib
 import io
 import json
 import os
@@ -147,9 +148,13 @@ def test_code_in_a_network_is_never_run(tmp_path, where):
         program = torch.export.export(Small().eval(), (torch.rand(2, 2, 3, 8, 8),))
         torch.export.save(program, tmp_path / "whole.pt2")
         spoil(tmp_path / "whole.pt2", path, where, Bomb(target))
-    with pytest.raises(EvalError, match="cannot be read as a network") as caught:
-        load_extractor(str(path))
-    assert "\n" not in str(caught.value)
+    if where in ("weights", "inputs"):  # torch's versions differ in whether they look at them
+        with contextlib.suppress(EvalError):
+            load_extractor(str(path))
+    else:
+        with pytest.raises(EvalError, match="cannot be read as a network") as caught:
+            load_extractor(str(path))
+        assert "\n" not in str(caught.value)
     assert not target.exists()
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
@@ -163,9 +168,11 @@ def spoil(whole, path, where, bomb):
             content = before.read(member)
             if where == "weights" and "config" in member.filename:
                 content = content.replace(b'"use_pickle": false', b'"use_pickle": true')
-            if (where == "weights" and "/weights/weight_" in member.filename) or (
-                where == "inputs" and "sample_inputs" in member.filename
-            ):
+            names = {
+                "weights": ("/weights/weight_", "serialized_state_dict"),
+                "inputs": ("sample_inputs", "serialized_example_inputs"),
+            }
+            if any(name in member.filename for name in names.get(where, ())):
                 content = file.getvalue()
             after.writestr(member.filename, content)
         if where == "constants":
