@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -83,19 +82,8 @@ def _drawn(
         return fill(_empty(like, device), generator).to(like.device)
     if not generator or len(like) % len(generator):
         raise InputError(f"{len(generator)} generators cannot share a batch of {len(like)}")
-    one_by_one: Any = _drawn_one_by_one  # the decorator below has no types
-    return one_by_one(like, generator, fill)
-
-
-# torch.compile cannot take generators; it would find that out anew for each part.
-@torch.compiler.disable
-def _drawn_one_by_one(
-    like: Tensor,
-    generators: Sequence[torch.Generator],
-    fill: Callable[[Tensor, torch.Generator | None], Tensor],
-) -> Tensor:
-    parts = like.split(len(like) // len(generators))
-    drawn = [fill(_empty(p, g.device), g) for p, g in zip(parts, generators, strict=True)]
+    parts = like.split(len(like) // len(generator))
+    drawn = [fill(_empty(p, g.device), g) for p, g in zip(parts, generator, strict=True)]
     return torch.cat(drawn).to(like.device)
 
 
