@@ -218,8 +218,8 @@ def main(
                 known = cache.of(next(keys), inputs[0]) if cache else {}
                 own = sample_generators(options.train.seed, step, parts[-1]["id"], inputs[0].device)
                 share_done = step / options.train.num_steps
-                losses = trained(*inputs, generator=own, progress=share_done, **known)
                 own_work.end()
+                losses = trained(*inputs, generator=own, progress=share_done, **known)
                 accelerator.backward(losses.total)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation

@@ -1,9 +1,9 @@
 """Which process all others wait for.
 
-Processes meet in the backward pass, where gradients are averaged. What each does before that by
-itself, which is to wait for its data and to call the model, should take equally long; the one
-that takes longer sets everybody's pace. (A GPU works on while the process goes on, so what is seen
-there is slow data and a busy machine, not a slow GPU.)
+Processes meet in the model, where buffers are shared and gradients are averaged. What each does
+before that by itself, which is to get its data and hand them to the device, should take equally
+long; the one that takes longer sets everybody's pace. Slow data and a busy machine are seen so, a
+slow GPU is not.
 """
 
 from __future__ import annotations
@@ -53,5 +53,5 @@ def slowest(seconds: list[float], whole: float) -> str:
         return ""
     return (
         f"warning: the others wait for process {rank}: of {whole:.1f} s it spent {most:.1f} s on "
-        f"data and on calling the model, they spent {others:.1f} s"
+        f"its data, they spent {others:.1f} s"
     )
