@@ -35,6 +35,7 @@ from slot_core.hub import WEIGHTS, load_weights
 from slot_core.json_files import read_json
 from slot_core.pickled_weights import read_pickled
 from slot_decoders.models.load import first_difference
+from support.options import with_newer_options
 
 STATE = "state.pt"
 CHECKSUMS = "checksums.json"
@@ -219,6 +220,8 @@ def _check_same_run(stated: Path, options: Mapping[str, Any], *, resume: bool) -
         before = read_json(stated)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{stated}: is not readable JSON ({error})") from None
+    if isinstance(before, Mapping):
+        before = with_newer_options(before)
     difference = first_difference(before, json.loads(json.dumps(options)), other="this one's")
     if difference:
         raise ConfigError(f"{stated.parent}: holds another run; {difference}")

@@ -144,6 +144,21 @@ class RunOptions(StrictConfig):
     log: LogOptions = LogOptions()
 
 
+def with_newer_options(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """``stated``, all options of an earlier run, and the defaults of those that there were not yet.
+
+    A new option's default is what was done before there was one.
+    """
+    defaults = RunOptions.model_construct().model_dump(mode="json")
+    filled = dict(stated)
+    for name, part in defaults.items():
+        own = stated.get(name, {})
+        filled[name] = (
+            {**part, **own} if isinstance(own, Mapping) and isinstance(part, dict) else own
+        )
+    return filled
+
+
 def load_options(recipe: str, changes: Sequence[str] = ()) -> RunOptions:
     """The options of a recipe, ``changes`` (each ``a.b=c``) laid over them.
 

@@ -161,6 +161,19 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path, tiny):
     assert (out / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_run_goes_on_that_began_before_there_was_an_option(tmp_path, tiny, capsys):
+    out = tmp_path / "run"
+    assert call(tiny(out)) == 0
+    options = json.loads((out / "options.json").read_text())
+    of_now = dict(options["train"])
+    del options["train"]["timeout"], options["train"]["skips_in_a_row"]
+    (out / "options.json").write_text(json.dumps(options))
+    assert call([*tiny(out, **{"train.timeout": 60}), "--resume"]) == 2  # not what it did then
+    assert "train.timeout" in capsys.readouterr().err
+    assert call([*tiny(out), "--resume"]) == 0
+    assert json.loads((out / "options.json").read_text())["train"] == of_now
+
+
 FULL_DISK = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

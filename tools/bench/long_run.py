@@ -3,8 +3,9 @@
     uv run --with matplotlib python tools/bench/long_run.py --picture tools/bench/long_run.png
 
 It trains 20,000 steps on `shapes` with two loader workers, validates and saves on the way, and
-looks once a second at the resident memory of the process and of its workers (from /proc). Printed
-are the growth between the second tenth of the run and the last, and the step time of both.
+looks once a second at the resident memory of the process and of its workers, and at the processor's
+time that the process has taken (from /proc): other work on the machine does not lengthen that. Both
+are printed of the second tenth of the run and of the last.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "apps" / "tests"))
@@ -33,7 +35,17 @@ CHANGES = {
     "validation.num_pictures": 2,
     "log.every": 50,
 }
-PAGE = os.sysconf("SC_PAGE_SIZE")
+PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+SPANS = 40  # over each of which the steps' time is averaged
+
+
+class Look(NamedTuple):
+    """What was seen at one moment: MiB, and seconds of the processor since the start."""
+
+    step: int
+    process: float
+    workers: float
+    seconds: float
 
 
 def memory(process: int) -> tuple[float, float]:
@@ -51,8 +63,14 @@ def resident(process: int) -> float:
     return int(pages[1]) * PAGE / 2**20
 
 
-def observe(steps: int, out: Path) -> tuple[list[tuple[int, float, float]], list[float]]:
-    """Step and memory, second by second, and the seconds of a step, line by line of the log."""
+def processor_seconds(process: int) -> float:
+    """User and system time of a process without its children."""
+    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / TICKS
+
+
+def observe(steps: int, out: Path) -> list[Look]:
+    """A training, looked at once a second."""
     changes = {**TINY, **CHANGES, "train.num_steps": steps}
     changes |= {"validation.every": steps // 20, "checkpoint.every": steps // 20}
     command = [sys.executable, str(ROOT / "apps" / "train.py"), "--out", str(out)]
@@ -63,17 +81,29 @@ def observe(steps: int, out: Path) -> tuple[list[tuple[int, float, float]], list
         [*command, "--set", "data.splits.test=null"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    seen: list[tuple[int, float, float]] = []
+    seen: list[Look] = []
     while process.poll() is None:
         time.sleep(1)
         lines = trained(out)
         if lines and process.poll() is None:
             whole, workers = memory(process.pid)
             if workers:  # they end before it does
-                seen.append((int(lines[-1]["step"]), whole, workers))
+                taken = processor_seconds(process.pid)
+                seen.append(Look(int(lines[-1]["step"]), whole, workers, taken))
     if process.returncode:
         raise SystemExit(f"the training ended with {process.returncode}")
-    return seen, [TINY["train.batch_size"] / line["samples_per_second"] for line in trained(out)]
+    return seen
+
+
+def step_times(seen: list[Look]) -> list[tuple[int, float]]:
+    """Milliseconds of the processor for a step, validation and saving included, span by span."""
+    times, begun = [], seen[0]
+    for look in seen:
+        if look.step - begun.step >= max(seen[-1].step // SPANS, 1):
+            taken = look.seconds - begun.seconds
+            times.append((look.step, 1e3 * taken / (look.step - begun.step)))
+            begun = look
+    return times
 
 
 def trained(out: Path) -> list[dict[str, float]]:
@@ -83,18 +113,18 @@ def trained(out: Path) -> list[dict[str, float]]:
     return [event for event in map(json.loads, whole) if event["kind"] == "train"]
 
 
-def draw(path: Path, seen: list[tuple[int, float, float]], seconds: list[float]) -> None:
+def draw(path: Path, seen: list[Look]) -> None:
     """Memory and step time against the step, one above the other."""
     pyplot = importlib.import_module("matplotlib.pyplot")  # not among the project's own needs
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(7, 5), sharex=True)
-    steps = [step for step, _, _ in seen]
-    above.plot(steps, [one for _, one, _ in seen], label="process")
-    above.plot(steps, [two for _, _, two in seen], label="two loader workers")
-    most = max(max(one, two) for _, one, two in seen)
+    steps = [look.step for look in seen]
+    above.plot(steps, [look.process for look in seen], label="process")
+    above.plot(steps, [look.workers for look in seen], label="two loader workers")
+    most = max(max(look.process, look.workers) for look in seen)
     above.set(ylabel="resident memory, MiB", ylim=(0, 1.1 * most))
     above.legend(loc="lower right", frameon=False)
-    below.plot([50 * (n + 1) for n in range(len(seconds))], [1e3 * s for s in seconds], lw=0.7)
-    below.set(xlabel="step", ylabel="step time, ms", ylim=(0, None))
+    below.plot(*zip(*step_times(seen), strict=True))
+    below.set(xlabel="step", ylabel="a step, ms of the processor", ylim=(0, None))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -106,17 +136,20 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="where to draw the two curves")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        seen, seconds = observe(told.steps, Path(folder) / "run")
+        seen = observe(told.steps, Path(folder) / "run")
     tenth = max(len(seen) // 10, 1)
     early, late = seen[tenth : 2 * tenth] or seen, seen[-tenth:]
-    for name, column in (("process", 1), ("workers", 2)):
-        before, after = (statistics.median(row[column] for row in part) for part in (early, late))
+    for name in ("process", "workers"):
+        before, after = (
+            statistics.median(getattr(look, name) for look in part) for part in (early, late)
+        )
         print(f"{name}: {before:.0f} MiB in the second tenth, {after:.0f} MiB in the last")
-    tenth = max(len(seconds) // 10, 1)
-    before, after = (statistics.median(p) for p in (seconds[tenth : 2 * tenth], seconds[-tenth:]))
-    print(f"step: {before * 1e3:.1f} ms in the second tenth, {after * 1e3:.1f} ms in the last")
+    times = [taken for _, taken in step_times(seen)]
+    tenth = max(len(times) // 10, 1)
+    before, after = (statistics.median(p) for p in (times[tenth : 2 * tenth], times[-tenth:]))
+    print(f"step: {before:.1f} ms of the processor in the second tenth, {after:.1f} ms in the last")
     if told.picture:
-        draw(told.picture, seen, seconds)
+        draw(told.picture, seen)
 
 
 if __name__ == "__main__":
