@@ -76,9 +76,11 @@ def main(
     if child:
         _child(child, device, batch)
         return
+    if device == "cuda" and not torch.cuda.is_available():
+        raise typer.BadParameter("there is no GPU here; cpu only tries the script")
     for name in only or ():
         if name not in CASES:
-            sys.exit(f"error: there is no case '{name}'; there are {', '.join(CASES)}")
+            raise typer.BadParameter(f"there is no case '{name}'; there are {', '.join(CASES)}")
     names = [f"{name}{way}" for name in only or CASES for way in ("", "+compiled")[: 1 + compiled]]
     options = ["--device", device, "--batch", str(batch)]
 
