@@ -97,7 +97,7 @@ def test_it_goes_on_where_it_was(checkpoint: Path, tmp_path: Path):
     before = kept.stat().st_mtime_ns
     for part in (1, 2):
         part_path(kept.parent, part).unlink()
-    with pytest.raises(DataError, match="slots-00001.safetensors first of 3"):
+    with pytest.raises(DataError, match=r"slots-00001\.safetensors first of 3"):
         Slots("train", tmp_path / "once")
     extract(*words(checkpoint, tmp_path / "once"))
     assert contents(kept.parent) == whole
