@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path += [str(ROOT / "apps"), str(ROOT / "apps" / "tests")]
 
-from conftest import TINY  # noqa: E402
+from conftest import TINY  # noqa: E402  (the path to it is set above)
 from runs import last_step  # noqa: E402
 
 import train  # noqa: E402  (the path to it is set above)
