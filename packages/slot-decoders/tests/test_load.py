@@ -30,6 +30,7 @@ from slot_core import InputError
 from slot_decoders.models import load_model
 
 model = load_model(sys.argv[1])
+assert "torch._dynamo" not in sys.modules  # its compiler, which takes seconds to import
 video = torch.load(sys.argv[2], weights_only=True)
 made = [model.segment(video), model.reconstruct(video), model(video).total.detach()]
 torch.save(made, sys.argv[3])

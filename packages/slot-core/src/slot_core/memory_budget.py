@@ -41,6 +41,12 @@ class MemoryBudget(TorchDispatchMode):
         super().__init__()
         self._left, self._weights, self._source = LEAST + TIMES * weights, weights, source
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """To keep its compiler out of a context, torch would import it: for seconds, in each
+        process that loads a model."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,
