@@ -72,10 +72,16 @@ class Reading:
             assert len(sentence) <= LONGEST_SENTENCE, sentence
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Write a file anew: cutting off an old one can make a file system wait for its disk."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
 def read_tfrecord(content: bytes, folder: Path) -> bool:
     """Plain or compressed: each record, each feature in each way, and a MOVi video with all."""
     path, reading = folder / "movi_a-train.tfrecord-00000-of-00001", Reading(DataError)
-    path.write_bytes(content)
+    _write(path, content)
     with reading.part():
         if content[:2] == GZIP:
             records = GzipRecords(path, spacing=1)
@@ -115,7 +121,7 @@ def _read_features(content: Any, start: int, stop: int, reading: Reading) -> Non
 def read_options(stated: tuple[bytes, list[str]], folder: Path) -> bool:
     """A recipe with changes, and all that a run does with its options."""
     path, reading = folder / "recipe.yaml", Reading(ConfigError)
-    path.write_bytes(stated[0])
+    _write(path, stated[0])
     with reading.part():
         options = load_options(str(path), stated[1])
         described = options.model_dump(mode="json")
@@ -127,7 +133,7 @@ def read_options(stated: tuple[bytes, list[str]], folder: Path) -> bool:
 def read_predictions(content: bytes, folder: Path) -> bool:
     """As labels, as pictures, and as answers; read is what one of them can read."""
     path, whole = folder / "predictions.npz", False
-    path.write_bytes(content)
+    _write(path, content)
     for open_file in (open_labels, open_pictures, read_answers):
         reading = Reading(EvalError)
         with reading.part():
