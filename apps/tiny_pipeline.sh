@@ -13,7 +13,8 @@ out=${1:-runs/tiny-pipeline}
 seeds=${SEEDS:-0 1 2}                # of SlotFormer and of the readout
 savi_steps=${SAVI_STEPS:-1500} former_steps=${FORMER_STEPS:-1500} readout_steps=${READOUT_STEPS:-500}
 threads=${THREADS:-0}                # of each training; 0 for all cores
-videos=${VIDEOS:-900} questions=${QUESTIONS:-1500} held_out=${HELD_OUT:-128}
+videos=${VIDEOS:-900} tried_on=${TRIED_ON:-64} held_out=${HELD_OUT:-128}
+questions=${QUESTIONS:-1500} chosen_on=${CHOSEN_ON:-256} asked=${ASKED:-400}
 
 python() { uv run python "$@"; }
 shapes="--option speed=2 --option min_objects=2 --option max_objects=3"
@@ -29,11 +30,11 @@ python apps/train.py savi/shapes --out "$out/savi" --resume \
     --set validation.every=500 --set validation.num_samples=32
 
 # ---------------------------------------------------------------- slots on disk
-for part in train:$videos validation:64 test:$held_out; do
+for part in train:$videos validation:$tried_on test:$held_out; do
     python apps/extract_slots.py "$out/savi" shapes --out "$out/slots" --split "${part%:*}" \
         --option num_samples="${part#*:}" --option num_frames=24 $shapes
 done
-for part in train:$questions validation:256 test:400; do
+for part in train:$questions validation:$chosen_on test:$asked; do
     python apps/extract_slots.py "$out/savi" shapes --out "$out/questions" --split "${part%:*}" \
         --option num_samples="${part#*:}" --option num_frames=16 --option outcome_from=6 \
         --option seed=1 $shapes

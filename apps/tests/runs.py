@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,11 @@ def start(
 
 def finish(process: subprocess.Popen[str]) -> str:
     """Wait for a run that must succeed; what it printed."""
-    output, _ = process.communicate(timeout=300)
+    try:
+        output, _ = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     assert process.returncode == 0, output
     return output
 
@@ -56,24 +60,28 @@ def kill_after(process: subprocess.Popen[str], out: Path, step: int) -> None:
 
 
 def last_step(out: Path) -> int:
-    """The newest training step in the log, 0 if there is none."""
-    return max((event["step"] for event in events(out, "train")), default=0)
+    """The newest training step in the log, 0 if there is none. Those who wait for it ask often."""
+    return next((event["step"] for event in _logged(out, "train", newest_first=True)), 0)
 
 
 def events(out: Path, kind: str) -> list[dict[str, Any]]:
     """The log's events of one kind, without what depends on the clock."""
+    found = list(_logged(out, kind))
+    for event in found:
+        event.pop("samples_per_second", None)
+    return found
+
+
+def _logged(out: Path, kind: str, newest_first: bool = False) -> Iterator[dict[str, Any]]:
     path = out / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    found = []
-    for line in lines:
+    for line in reversed(lines) if newest_first else lines:
         try:
             event = json.loads(line)
         except ValueError:  # a line being written
             continue
         if event["kind"] == kind:
-            event.pop("samples_per_second", None)
-            found.append(event)
-    return found
+            yield event
 
 
 def assert_equal_runs(one: Path, other: Path) -> None:

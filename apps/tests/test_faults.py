@@ -356,8 +356,8 @@ def test_kills_at_random_moments_change_nothing(processes):
 @pytest.mark.slow
 def test_a_signal_to_any_process_stops_all_and_one_process_goes_on(tmp_path, tiny):
     """The second process is told; later a single one takes over, with the same samples."""
-    out, changes = tmp_path / "run", {"train.num_steps": 400, "data.num_workers": 1}
-    changes |= {"checkpoint.every": 400, "validation.every": 400}
+    out, changes = tmp_path / "run", {"train.num_steps": 200, "data.num_workers": 1}
+    changes |= {"checkpoint.every": 200, "validation.every": 200}
     process = start(tiny(out, **changes), [*LAUNCHER, *TWO], {"ACCELERATE_USE_CPU": "true"})
     while last_step(out) < 10:
         assert process.poll() is None, process.communicate()[0]
@@ -366,12 +366,12 @@ def test_a_signal_to_any_process_stops_all_and_one_process_goes_on(tmp_path, tin
     assert process.returncode != 0
     assert "stopped by a signal" in output
     saved = max((out / "checkpoints").glob("step-*"))
-    assert 10 <= int(saved.name[5:]) < 400
+    assert 10 <= int(saved.name[5:]) < 200
     finish(start([*tiny(out, **changes), "--resume"]))
     finish(start(tiny(tmp_path / "one", **changes)))
     seen = [[e["sample_ids"] for e in events(run, "train")] for run in (out, tmp_path / "one")]
     assert seen[0] == seen[1]
-    assert len(seen[0]) == 400
+    assert len(seen[0]) == 200
 
 
 def process_of_rank(launcher: int, rank: int) -> int:

@@ -71,7 +71,9 @@ def test_kill_9_twice(tmp_path: Path, tiny, model, workers):
     changes = {**MODELS[model], "data.num_workers": workers, "train.num_steps": 40}
     changes |= {"validation.every": 20, "checkpoint.every": 4}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(start(tiny(whole, **changes)))
+    with pytest.raises(SystemExit) as stopped:
+        run(train.main, tiny(whole, **changes))
+    assert not stopped.value.code
     kill_after(start(tiny(broken, **changes)), broken, 11)
     kill_after(start([*tiny(broken, **changes), "--resume"]), broken, 27)
     output = finish(start([*tiny(broken, **changes), "--resume"]))

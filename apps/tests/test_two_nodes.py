@@ -7,6 +7,7 @@ The launchers are started and signalled as ``apps/slurm/train.sbatch`` does it.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -30,16 +31,16 @@ def nodes(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Names of two network namespaces that are joined by a cable."""
     if shutil.which("ip") is None:
         pytest.skip("needs the command ip (package iproute2) to make network namespaces")
-    names = ("slotnode0", "slotnode1")
+    names = (f"slot{os.getpid()}-0", f"slot{os.getpid()}-1")  # of the network and of its card
     try:
         for name in names:
             ip("netns", "add", name)
-        ip("link", "add", "slotlink0", "netns", names[0], "type", "veth", "peer", "slotlink1",
+        ip("link", "add", names[0], "netns", names[0], "type", "veth", "peer", names[1],
            "netns", names[1])  # fmt: skip
-        for number, (name, address) in enumerate(zip(names, ADDRESSES, strict=True)):
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", f"slotlink{number}")
+        for name, address in zip(names, ADDRESSES, strict=True):
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", name)
             ip("-n", name, "link", "set", "lo", "up")
-            ip("-n", name, "link", "set", f"slotlink{number}", "up")
+            ip("-n", name, "link", "set", name, "up")
     except subprocess.CalledProcessError as error:
         remove(names)
         pytest.skip(f"this machine allows no network namespaces ({error.stderr.strip()})")
@@ -61,7 +62,7 @@ def launch(nodes: tuple[str, str], arguments: list[str]) -> list[subprocess.Pope
         launcher += ["--config_file", str(APPS / "launch" / "two_nodes.yaml")]
         launcher += ["--machine_rank", str(number), "--num_processes", "2"]
         launcher += ["--main_process_ip", ADDRESSES[0], "--main_process_port", "29511"]
-        network = {"ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": f"slotlink{number}"}
+        network = {"ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": name}
         started.append(start(arguments, launcher, network))
     return started
 
@@ -69,8 +70,8 @@ def launch(nodes: tuple[str, str], arguments: list[str]) -> list[subprocess.Pope
 @pytest.mark.slow
 def test_two_nodes_train_one_model_and_stop_and_go_on_together(tmp_path, tiny, nodes):
     out, alone = tmp_path / "two", tmp_path / "one"
-    changes = {"train.num_steps": 300, "checkpoint.every": 300, "validation.every": 300}
-    changes |= {"train.compare_ranks_every": 100}
+    changes = {"train.num_steps": 150, "checkpoint.every": 150, "validation.every": 150}
+    changes |= {"train.compare_ranks_every": 50}
     arguments = [*tiny(out, **changes), "--resume"]
 
     launchers = launch(nodes, arguments)
@@ -93,7 +94,7 @@ def test_two_nodes_train_one_model_and_stop_and_go_on_together(tmp_path, tiny, n
     assert "2 process(es) on cpu" in said[0]
     assert "stopped by a signal after step" in said[0]
     (saved,) = (out / "checkpoints").glob("step-*")
-    assert 10 <= int(saved.name[5:]) < 300
+    assert 10 <= int(saved.name[5:]) < 150
 
     for process in launch(nodes, arguments):
         finish(process)
