@@ -58,12 +58,13 @@ from support.interruption import (
     end_workers,
     leave_signals_to_parent,
 )
-from support.launching import require_whole_models
+from support.launching import check_launcher, check_shards
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
 from support.schedules import learning_rate_factor
 from support.scoring import draw, means, score
+from support.sharding import WholeCopy, gathered, load_optimizer, prepare
 from support.slot_inputs import told_of_slots
 from support.waiting import OwnWork
 
@@ -81,7 +82,7 @@ def main(
     resume: Annotated[bool, typer.Option(help="go on from the newest checkpoint in --out")] = False,
 ) -> None:
     """Train a model; without arguments, Slot Attention on the embedded shapes."""
-    require_whole_models()
+    check_launcher()
     options = load_options(recipe, changes or ())
     out = out or Path("runs", recipe.replace("/", "-").removesuffix(".yaml"))
     stated = options.model_dump(mode="json")
@@ -95,6 +96,7 @@ def main(
         project_dir=out,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=options.train.timeout))],
     )
+    check_shards(accelerator)
     _share_threads(options.train.num_threads, accelerator)
     is_main = accelerator.is_main_process
     say = tqdm.write if is_main else lambda _: None
@@ -128,7 +130,6 @@ def main(
             restore_model(checkpoint, average.model)
             average.num_updates = state["average_updates"]
             model.load_state_dict(state["weights"])
-        optimizer.load_state_dict(state["optimizer"])
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
         say(f"resumed {checkpoint}")
@@ -136,11 +137,14 @@ def main(
         folder.create(stated)
     accelerator.wait_for_everyone()
 
-    if average is not None:
-        average.model.to(accelerator.device)
+    copy = WholeCopy(model) if accelerator.is_fsdp2 and average is None else None
+    published: Any = (average or copy).model if average or copy else model
+    published.to(accelerator.device)
     if options.train.compile:
         model.compile()
-    trained, optimizer = accelerator.prepare(model, optimizer)
+    trained, optimizer = prepare(accelerator, model, optimizer)
+    if checkpoint is not None:
+        load_optimizer(optimizer, state["optimizer"])
     # A run that was set back, or killed while it was tested, is tested again.
     tested = start == options.train.num_steps and (out / "test" / RESULT).exists()
     log = MetricsLog(out / "metrics.jsonl", start, tested=tested) if is_main else None
@@ -186,7 +190,6 @@ def main(
     )
 
     # ------------------------------------------------------------------ the loop
-    published = average.model if average is not None else model
     progress = tqdm(
         initial=start, total=options.train.num_steps, disable=not is_main, unit="step", ncols=100
     )
@@ -232,8 +235,8 @@ def main(
         else:
             skips.good()
             if options.optimizer.clip_norm:
-                norm = accelerator.clip_grad_norm_(
-                    trained.parameters(), options.optimizer.clip_norm
+                norm = gathered(
+                    accelerator.clip_grad_norm_(trained.parameters(), options.optimizer.clip_norm)
                 )
             optimizer.step()
             if average is not None:
@@ -264,7 +267,11 @@ def main(
             if log:
                 log.write("train", done, **values, sample_ids=seen, samples_per_second=rate)
 
-        if done % options.validation.every == 0 or last:
+        validating = done % options.validation.every == 0 or last
+        saving = done % options.checkpoint.every == 0 or last or stopping
+        if copy is not None and (validating or saving):
+            copy.follow(model)
+        if validating:
             validation = score(
                 accelerator,
                 published,
@@ -287,15 +294,16 @@ def main(
                 )
             throughput.read()
 
-        if (done % options.checkpoint.every == 0 or last or stopping) and is_main:
-            state = {"optimizer": optimizer.state_dict()}
+        if saving:
+            state = {"optimizer": gathered(optimizer.state_dict())}
             if accelerator.scaler is not None:
                 state["scaler"] = accelerator.scaler.state_dict()
             if average is not None:
                 state["average_updates"] = average.num_updates
-                state["weights"] = model.state_dict()
-            card = _card(options, validation, done)
-            folder.save(done, published, card, state, options.checkpoint.keep)
+                state["weights"] = gathered(model.state_dict())
+            if is_main:
+                card = _card(options, validation, done)
+                folder.save(done, published, card, state, options.checkpoint.keep)
         if stopping and not last:
             progress.close()
             accelerator.wait_for_everyone()  # the first to leave ends the others

@@ -10,6 +10,7 @@ from torch import nn
 
 from slot_core import HubModel
 from support.options import OptimizerOptions
+from support.sharding import gathered
 
 
 def build_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
@@ -59,4 +60,4 @@ class WeightAverage:
         self.num_updates += 1
         keep = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         for average, current in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(current, 1 - keep)
+            average.lerp_(gathered(current), 1 - keep)
