@@ -96,7 +96,7 @@ def main(
         project_dir=out,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=options.train.timeout))],
     )
-    check_shards(accelerator)
+    check_shards(accelerator, options.train.compare_ranks_every)
     _share_threads(options.train.num_threads, accelerator)
     is_main = accelerator.is_main_process
     say = tqdm.write if is_main else lambda _: None

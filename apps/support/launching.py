@@ -57,18 +57,27 @@ def check_launcher() -> None:
             )
 
 
-def check_shards(accelerator: Accelerator) -> None:
-    """See that FSDP was given where it was asked for.
+def check_shards(accelerator: Accelerator, compare_ranks_every: int) -> None:
+    """See that FSDP was given where it was asked for, and that nothing forbids it.
 
     On a CPU, and to a single process, Accelerate gives plain data parallelism without a word.
 
+    Args:
+        accelerator: of the run.
+        compare_ranks_every: the option of the run.
+
     Raises:
-        ConfigError: if it was not.
+        ConfigError: if it was not, or something does.
     """
     if _is_set(SHARDED) and not accelerator.is_fsdp2:
         raise ConfigError(
             f"the launcher asks for FSDP, which needs several processes with a GPU each; here are "
             f"{accelerator.num_processes} process(es) on {accelerator.device.type}"
+        )
+    if accelerator.is_fsdp2 and compare_ranks_every:
+        raise ConfigError(
+            "train.compare_ranks_every compares whole models, and under FSDP each process holds a "
+            f"part of its own; expected 0, got {compare_ranks_every}"
         )
 
 

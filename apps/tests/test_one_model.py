@@ -1,5 +1,6 @@
 """Two processes with half a batch each compute the gradients that one computes with all of it,
-for every family of models; and gradients are equal on both, bit by bit.
+for every family of models; and gradients are equal on both, bit by bit. So do two that divide the
+weights (FSDP2).
 
 Dropout is off, the weights have moved, and what is drawn for a sample is drawn from its id. The
 processes are real and exchange gradients as in training (DistributedDataParallel over gloo).
@@ -17,10 +18,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from slot_core import HubModel, sample_generators
 from slot_decoders.models import build_model, presets
+from support.sharding import gathered
 
 BATCH = 4
 DVAE = {"vocab_size": 8, "hidden_dim": 8}
@@ -129,6 +132,9 @@ def one_of_two(rank: int, port: int, folder: str) -> None:
         together = DistributedDataParallel(model)
         loss_of(model, together, family, half, step=2).backward()
         found[family] = gradients(model)
+        sharded = fully_shard(prepared(family))
+        loss_of(sharded, sharded, family, half, step=2).backward()
+        found[f"{family}, sharded"] = gathered(gradients(sharded))
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -146,12 +152,14 @@ def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_halves_of_a_batch_give_its_gradients(of_two_processes, family):
+def test_halves_of_a_batch_give_its_gradients(of_two_processes, family, sharded):
     model = prepared(family)
     loss_of(model, model, family, range(BATCH), step=2).backward()
     whole = gradients(model)
-    first, second = (of_process[family] for of_process in of_two_processes)
+    key = f"{family}, sharded" if sharded else family
+    first, second = (of_process[key] for of_process in of_two_processes)
     assert whole.keys() == first.keys() == second.keys()
     assert any(bool(gradient.any()) for gradient in whole.values())
     largest = max(float(gradient.abs().max()) for gradient in whole.values())

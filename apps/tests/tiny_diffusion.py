@@ -56,6 +56,12 @@ def go(main: Callable[..., None], arguments: Sequence[str]) -> None:
 
 def train_tiny(recipe: str, out: Path, data: dict | None = None, **changes: Any) -> Path:
     """Two steps of a recipe at tiny sizes, on the embedded shapes."""
+    go(train.main, tiny_arguments(recipe, out, data, **changes))
+    return out
+
+
+def tiny_arguments(recipe: str, out: Path, data: dict | None = None, **changes: Any) -> list[str]:
+    """Of ``train.py``, for such a run."""
     given = {**RUN, "data": data or SMALL_DATA, **changes}
     del given["data.num_workers"]  # it is part of the data
     if recipe.startswith("vqvae/"):
@@ -73,8 +79,7 @@ def train_tiny(recipe: str, out: Path, data: dict | None = None, **changes: Any)
     words = [recipe, "--out", str(out)]
     for key, value in given.items():
         words += ["--set", f"{key}={json.dumps(value)}"]
-    go(train.main, words)
-    return out
+    return words
 
 
 def lines(run_folder: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,99 @@
+"""A run whose processes divide its weights (FSDP2) is the run whose processes hold them whole.
+
+Two real processes, gloo, on the CPU; ``sharded.py`` says how. Its gradients are those of whole
+models for every family (test_one_model.py); here are the loop, its checkpoints and what it scores.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from runs import assert_equal_runs, events, finish, last_step, start
+from safetensors.torch import load_file
+from tiny_diffusion import tiny_arguments, train_tiny
+
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+CPU = {"ACCELERATE_USE_CPU": "true"}
+FSDP = {**CPU, "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+SHARDED = (str(Path(__file__).with_name("sharded.py")),)
+CLIPPED = {"optimizer.clip_norm": 0.05}
+
+
+def finish_sharded(arguments: list[str]) -> str:
+    return finish(start(arguments, LAUNCHER, FSDP, SHARDED))
+
+
+def assert_alike(one: Path, other: Path) -> None:
+    """Within rounding: sums over processes have another order, or are none."""
+    for left, right in zip(events(one, "train"), events(other, "train"), strict=True):
+        assert left["sample_ids"] == right["sample_ids"]
+        for key in ("loss", "gradient_norm"):
+            assert left.get(key) == pytest.approx(right.get(key), rel=1e-4), left["step"]
+    assert [found["step"] for found in events(one, "test")] == [last_step(other)]
+    newest = [max((run / "checkpoints").glob("step-*")) for run in (one, other)]
+    weights = [load_file(checkpoint / "model" / "model.safetensors") for checkpoint in newest]
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], atol=1e-6, rtol=1e-5)
+
+
+def set_back(run: Path, copy: Path, step: int) -> Path:
+    """A copy of a run without what came after ``step``."""
+    shutil.copytree(run, copy, symlinks=True)
+    for checkpoint in (copy / "checkpoints").glob("step-*"):
+        if int(checkpoint.name.removeprefix("step-")) > step:
+            shutil.rmtree(checkpoint)
+    return copy
+
+
+@pytest.mark.slow
+def test_shards_learn_what_whole_models_learn(tmp_path, tiny):
+    changes = {"train.ema_decay": 0.9, "train.accumulation": 2, "train.mixed_precision": "bf16"}
+    changes |= {"train.num_steps": 4}
+    said = finish_sharded(tiny(tmp_path / "shards", **changes, **CLIPPED))
+    assert "2 process(es) on cpu" in said
+    assert said.count("keeps 5042 of 10084 moments") == 2
+    finish(start(tiny(tmp_path / "whole", **changes, **CLIPPED), LAUNCHER, CPU))
+    assert_alike(tmp_path / "shards", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_under_any_launcher(tmp_path, tiny):
+    whole = tmp_path / "whole"
+    changes = {**CLIPPED, "checkpoint.keep": 4, "train.num_steps": 6}
+    finish_sharded(tiny(whole, **changes))
+    again = set_back(whole, tmp_path / "shards", 2)
+    assert "resumed" in finish_sharded([*tiny(again, **changes), "--resume"])
+    assert_equal_runs(whole, again)
+    alone = set_back(whole, tmp_path / "alone", 2)
+    assert "resumed" in finish(start([*tiny(alone, **changes), "--resume"]))
+    assert_alike(whole, alone)
+
+
+@pytest.mark.slow
+def test_frozen_parts_stay_whole(tmp_path):
+    """The tokenizer of SlotDiffusion is asked beside ``forward`` for what goes into a cache."""
+    tokenizer = train_tiny("vqvae/shapes", tmp_path / "vqvae")
+    cache = tmp_path / "cache"
+    given = {"start.tokenizer": str(tokenizer), "train.cache": str(cache)}
+    runs = [tmp_path / "shards", tmp_path / "whole"]
+    arguments = [tiny_arguments("slot_diffusion/shapes", out, **given) for out in runs]
+    finish_sharded(arguments[0])
+    assert any(cache.rglob("*.npy"))
+    finish(start(arguments[1], LAUNCHER, CPU))
+    assert_alike(*runs)
+
+
+@pytest.mark.slow
+def test_ranks_are_not_compared_where_each_holds_a_part(tmp_path, tiny):
+    process = start(
+        tiny(tmp_path / "run", **{"train.compare_ranks_every": 1}), LAUNCHER, FSDP, SHARDED
+    )
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "error: train.compare_ranks_every compares whole models" in said
+    assert not (tmp_path / "run").exists()
