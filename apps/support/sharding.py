@@ -11,6 +11,7 @@ and a run may go on under another launcher. In an undivided model nothing here c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -29,6 +30,8 @@ def prepare(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.O
     stay float32. Accelerate would make them bfloat16 under FSDP2.
     """
     if accelerator.is_fsdp2:
+        # It warns of results that are views, of which one could change in place; none is here.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         plugin: Any = accelerator.state.fsdp_plugin
         plugin.mixed_precision_policy = None
         plugin.ignored_modules = [part for part in model.modules() if _is_frozen(part)]

@@ -8,6 +8,7 @@ processes are real and exchange gradients as in training (DistributedDataParalle
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from slot_core import HubModel, sample_generators
 from slot_decoders.models import build_model, presets
 from support.sharding import gathered
 
+APPS = Path(__file__).parents[1]
 BATCH = 4
 DVAE = {"vocab_size": 8, "hidden_dim": 8}
 VQVAE = {
@@ -146,7 +148,8 @@ def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str,
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     commands = [[sys.executable, __file__, str(rank), str(port), str(folder)] for rank in (0, 1)]
-    processes = [subprocess.Popen(command) for command in commands]
+    environment = {**os.environ, "PYTHONPATH": str(APPS)}
+    processes = [subprocess.Popen(command, env=environment) for command in commands]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
