@@ -138,7 +138,7 @@ def main(
     accelerator.wait_for_everyone()
 
     copy = WholeCopy(model) if accelerator.is_fsdp2 and average is None else None
-    published: Any = (average or copy).model if average or copy else model
+    published: Any = next((one.model for one in (average, copy) if one is not None), model)
     published.to(accelerator.device)
     if options.train.compile:
         model.compile()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_frozen_parts_stay_whole(tmp_path):
     """The tokenizer of SlotDiffusion is asked beside ``forward`` for what goes into a cache."""
     tokenizer = train_tiny("vqvae/shapes", tmp_path / "vqvae")
     cache = tmp_path / "cache"
-    given = {"start.tokenizer": str(tokenizer), "train.cache": str(cache)}
+    given: dict[str, Any] = {"start.tokenizer": str(tokenizer), "train.cache": str(cache)}
     runs = [tmp_path / "shards", tmp_path / "whole"]
     arguments = [tiny_arguments("slot_diffusion/shapes", out, **given) for out in runs]
     finish_sharded(arguments[0])
