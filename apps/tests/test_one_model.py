@@ -134,9 +134,10 @@ def one_of_two(rank: int, port: int, folder: str) -> None:
         together = DistributedDataParallel(model)
         loss_of(model, together, family, half, step=2).backward()
         found[family] = gradients(model)
-        sharded = fully_shard(prepared(family))
-        loss_of(sharded, sharded, family, half, step=2).backward()
-        found[f"{family}, sharded"] = gathered(gradients(sharded))
+        model = prepared(family)
+        fully_shard(model)
+        loss_of(model, model, family, half, step=2).backward()
+        found[f"{family}, sharded"] = gathered(gradients(model))
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
