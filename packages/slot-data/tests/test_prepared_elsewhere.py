@@ -1,6 +1,8 @@
 """A prepared folder through plain `datasets`: whole, streamed, and divided between processes; and
 its samples streamed."""
 
+import shutil
+
 import movi_files
 
 # pyright: reportTypedDictNotRequiredAccess=false
@@ -110,3 +112,18 @@ def test_streamed_clips_are_those_of_the_raw_videos(clips):
 def test_what_cannot_be_streamed_is_an_error(folder, options, sentence):
     with pytest.raises(DataError, match=sentence):
         PreparedStream(**{"root": str(folder), "split": "test", **options})
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other"])
+def test_a_file_that_cannot_be_streamed_is_one_sentence(folder, tmp_path, damage):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    files = sorted(copy.glob("data/test-*.parquet"))
+    if damage == "gone":
+        files[-1].unlink()
+    elif damage == "cut":
+        files[-1].write_bytes(files[-1].read_bytes()[:-100])
+    else:
+        files[-1].write_bytes(b"no Parquet at all, " * 10)
+    with pytest.raises(DataError, match="copy: a Parquet file cannot be read: ") as told:
+        list(PreparedStream(str(copy), split="test"))
+    assert "\n" not in str(told.value)

@@ -9,6 +9,7 @@ folder on a disk.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import IterableDataset
@@ -34,7 +35,7 @@ class PreparedStream(IterableDataset[Sample]):
     rank, world_size: of several processes, each gets another part. Loader workers share that of
         their process, file by file.
 
-    Raises DataError if the folder cannot be read or does not fit the options.
+    Raises DataError if the folder or a file in it cannot be read, or does not fit the options.
     """
 
     def __init__(
@@ -63,19 +64,39 @@ class PreparedStream(IterableDataset[Sample]):
         shards = split_of(self.manifest, root, split).shards
         files = [f"{root}/{shard.file}" for shard in shards if shard.rows]
         part = hub_split(split)
-        rows = load_dataset("parquet", data_files={part: files}, split=part, streaming=True)
+        self._root = root
+        with self._told_of_files():
+            rows = load_dataset("parquet", data_files={part: files}, split=part, streaming=True)
         self._rows: datasets.IterableDataset = split_dataset_by_node(
             rows.decode(False), rank=rank, world_size=world_size
         )
 
     def __iter__(self) -> Iterator[Sample]:
-        for row in self._rows:
+        for row in self._read():
             length = len(row["video"])
             for number in range(self.reading.count(f"the video of {row['id']!r}", length)):
                 frames = self.reading.frames(number, length)
                 encoding = self.manifest.encoding
                 sample = sample_of_row(row, frames, encoding, self.reading.left)
                 yield framed(self.reading.framing, sample)
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        rows = iter(self._rows)
+        while True:
+            with self._told_of_files():
+                row = next(rows, None)
+            if row is None:
+                return
+            yield row
+
+    @contextmanager
+    def _told_of_files(self) -> Iterator[None]:
+        """Say of errors below which folder they are of; those of pyarrow are ValueErrors."""
+        try:
+            yield
+        except (OSError, ValueError, EOFError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{self._root}: a Parquet file cannot be read: {reason}") from error
 
 
 def _manifest(root: str) -> Manifest:
