@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,18 @@ from support.pictures import comparison, repainted
 from support.slot_scoring import drawn_prediction, results_of_slots, update_of_slots
 
 
+@contextmanager
+def as_it_is() -> Iterator[None]:
+    """Compiled models run as if they were not: eval mode, the lack of gradients and a last, smaller
+    batch would each be compiled for, for minutes and a few hundred samples."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and it takes seconds to import
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@as_it_is()
 def score(
     accelerator: Accelerator,
     model: Any,
@@ -78,6 +91,7 @@ def means(results: Results) -> dict[str, float]:
     return {name: float(entry["mean"]) for name, entry in results.summary().items()}
 
 
+@as_it_is()
 def draw(model: Any, dataset: Any, path: Path, *, num_pictures: int, device: torch.device) -> None:
     """Draw samples and reconstructions; of a model that finds objects also truth and masks.
 

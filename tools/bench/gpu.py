@@ -1,28 +1,36 @@
 """What a GPU makes of the papers' own sizes: training steps, reconstruction and sampling in bf16.
 
     uv run python tools/bench/gpu.py --out tools/bench/results/gpu.json
+    uv run python tools/bench/gpu.py --device cpu --batch 1 --turns 1 --minutes 60    try the script
 
 Each model is that of its recipe, with first weights, and so are its batch, its optimizer and its
 clipping; the pictures are noise that lies on the device already. A training step is one of
-apps/train.py: noise for each sample, forward, backward, clipping, Adam, and the loss is read. Each
-case is run as it is and compiled; all are made ready side by side, as compiling takes minutes of
-the processor, and timed one after the other while the rest waits. Medians of several turns.
+apps/train.py: noise for each sample, forward, backward, clipping, Adam, and the loss is read.
+Medians of several turns.
+
+Each case has a process of its own, first as it is, then compiled (``model.compile()``). Several are
+made ready side by side, as compiling takes minutes of the processor; when one is ready the others
+stand still while it is timed. Its row is printed, and the file written anew, at once. After
+``--minutes`` all ends, and the rows say what was not ready.
 
 Floating-point operations are counted by PyTorch's own counter (products and convolutions, forward
 and backward), and divided by the time and by what the device does in a product of two large
-matrices in bf16, measured in the same run.
+matrices in bf16, measured before.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -38,7 +46,10 @@ from slot_decoders.models import build_model  # noqa: E402
 from support.optimizers import build_optimizer  # noqa: E402  (the path to it is set above)
 from support.options import RunOptions, load_options  # noqa: E402
 
+COMPILED = "+compiled"
+TITLES = ("batch", "ms", "frames/s", "peak GiB", "TFLOP/s", "share", "ready in s")
 PRODUCT = 8192  # rows and columns of the matrices that measure the device
+SMALL_PRODUCT = 256  # on the CPU
 STEPS = 20  # of DPM-Solver
 
 
@@ -68,83 +79,213 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="names of cases; all if left out")] = None,
     device: Annotated[str, typer.Option(help="cuda, or cpu to try the script")] = "cuda",
     batch: Annotated[int, typer.Option(min=0, help="instead of each case's own")] = 0,
+    turns: Annotated[int, typer.Option(min=0, help="instead of each case's own")] = 0,
     compiled: Annotated[bool, typer.Option(help="also compiled")] = True,
-    together: Annotated[int, typer.Option(min=1, help="cases made ready side by side")] = 4,
+    together: Annotated[
+        int, typer.Option(min=0, help="cases made ready side by side; one for two cores if 0")
+    ] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="after which all ends")] = 9.0,
     child: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Time the cases and print a table."""
     if child:
-        _child(child, device, batch)
+        _child(child, device, batch, turns)
         return
+    end = time.monotonic() + 60 * minutes
     if device == "cuda" and not torch.cuda.is_available():
         raise typer.BadParameter("there is no GPU here; cpu only tries the script")
     for name in only or ():
         if name not in CASES:
             raise typer.BadParameter(f"there is no case '{name}'; there are {', '.join(CASES)}")
-    names = [f"{name}{way}" for name in only or CASES for way in ("", "+compiled")[: 1 + compiled]]
-    options = ["--device", device, "--batch", str(batch)]
+    names = list(only or CASES)
+    names += [name + COMPILED for name in names if compiled]
+    cores = len(os.sched_getaffinity(0))
+    together = together or max(cores // 2, 1)
+    arguments = ["--device", device, "--batch", str(batch), "--turns", str(turns)]
+    # Each process would else compile on all cores; while one traces, others compile.
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(max(2 * cores // together, 1))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the cases, below
 
-    # Each process would else compile on all cores.
-    cores = {"TORCHINDUCTOR_COMPILE_THREADS": str(max((os.cpu_count() or 1) // together, 1))}
-
-    def start(name: str) -> tuple[subprocess.Popen[str], str]:
-        command = [sys.executable, __file__, "--child", name, *options]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **cores},
-        )
-        assert process.stdout is not None
-        return process, process.stdout.readline().strip()
-
-    with ThreadPoolExecutor(together) as pool:
-        ready = dict(zip(names, pool.map(start, names), strict=True))
-    rows = []
-    for name, (process, answer) in ready.items():
-        if answer != "ready":
-            process.wait()
-            print(f"{name:32} failed: {answer}")
-            continue
-        rows.append(json.loads(process.communicate("go\n")[0]))
-    peak = product_rate(device)
-    print(f"{device_name(device)}, bf16, a product of two large matrices: {peak:.0f} TFLOP/s")
-    titles = ("batch", "ms", "frames/s", "peak GiB", "TFLOP/s", "share")
-    print(" " * 32 + "".join(f"{title:>10}" for title in titles))
-    operations = {row["name"]: row["operations"] for row in rows}
-    for row in rows:
-        # Compiled code runs kernels that the counter does not see; the work is the same.
-        counted = operations.get(row["name"].removesuffix("+compiled"), row["operations"])
-        row["tflops"] = counted / row["seconds"] / 1e12
-        row["share"] = row["tflops"] / peak
-        cells = [f"{row['batch']}x{row['frames']}", f"{1000 * row['seconds']:.1f}"]
-        cells += [f"{row[key]:.1f}" for key in ("frames_per_second", "peak_gib", "tflops")]
-        print(f"{row['name']:32}" + "".join(f"{c:>10}" for c in [*cells, f"{row['share']:.1%}"]))
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        head = {"device": device_name(device), "torch": torch.__version__, "product_tflops": peak}
-        out.write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
+    table = Table(out, device)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(deque(names), arguments, Path(folder), together, end, table)
 
 
-def _child(name: str, device: str, batch: int) -> None:
+class Table:
+    """The rows so far, on the screen and in the file."""
+
+    def __init__(self, out: Path | None, device: str) -> None:
+        self.out = out
+        self.peak = product_rate(device)
+        self.head = {"device": device_name(device), "torch": torch.__version__}
+        self.rows: list[dict[str, Any]] = []
+        size = PRODUCT if device == "cuda" else SMALL_PRODUCT
+        product = f"a product of two {size}x{size}: {self.peak:.3g} TFLOP/s"
+        print(f"{self.head['device']}, torch {torch.__version__}, bf16, {product}")
+        print(" " * 32 + "".join(f"{title:>11}" for title in TITLES), flush=True)
+        self._write()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """One more row: of a case that was timed, or of why it was not."""
+        self.rows.append(row)
+        if "seconds" in row:
+            # Compiled code runs kernels that the counter does not see; the work is the same.
+            counted = {done["name"]: done.get("operations") for done in self.rows}
+            operations = counted.get(row["name"].removesuffix(COMPILED))
+            cells = [f"{row['batch']}x{row['frames']}", f"{1000 * row['seconds']:.1f}"]
+            cells += [f"{row[key]:.1f}" for key in ("frames_per_second", "peak_gib")]
+            if operations:
+                row["tflops"] = operations / row["seconds"] / 1e12
+                row["share"] = row["tflops"] / self.peak
+                cells += [f"{row['tflops']:.1f}", f"{row['share']:.1%}"]
+            else:
+                cells += ["", ""]
+            cells.append(f"{row['ready_in']:.0f}")
+            text = "".join(f"{cell:>11}" for cell in cells)
+        else:
+            text = f"  {row['missing']}"
+        print(f"{row['name']:32}{text}", flush=True)
+        self._write()
+
+    def _write(self) -> None:
+        """Beside its place first: the file is whole whenever it is read."""
+        if self.out is None:
+            return
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.out.with_name(self.out.name + ".new")
+        said = {**self.head, "product_tflops": self.peak, "rows": self.rows}
+        beside.write_text(json.dumps(said, indent=1) + "\n")
+        beside.replace(self.out)
+
+
+class Run:
+    """One case in a process of its own, which leads a group of processes; its words go to files."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
+        self.name = name
+        self.since = time.monotonic()
+        self.said, self.errors = folder / f"{name}.out", folder / f"{name}.err"
+        with self.said.open("wb") as said, self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, "--child", name, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=errors,
+                process_group=0,
+            )
+
+    @property
+    def age(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self.since
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process is no more."""
+        return self.process.poll() is not None
+
+    def lines(self) -> list[str]:
+        """What it has said, in whole lines."""
+        return self.said.read_text().split("\n")[:-1]
+
+    def send(self, number: int) -> None:
+        """A signal to the process and those that compile for it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def go(self) -> None:
+        """Let it time itself."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(b"go\n")
+            self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Kill whatever is left of it."""
+        self.send(signal.SIGKILL)
+        self.process.wait()
+
+    def failure(self) -> str:
+        """The last line of its errors."""
+        lines = self.errors.read_text(errors="replace").strip().splitlines()
+        return f"failed: {lines[-1] if lines else f'exit code {self.process.returncode}'}"
+
+
+def measure(
+    names: deque[str],
+    arguments: Sequence[str],
+    folder: Path,
+    together: int,
+    end: float,
+    table: Table,
+) -> None:
+    """Make cases ready side by side, and time each when it is, until ``end``."""
+    alive: list[Run] = []
+    try:
+        while names or alive:
+            while names and len(alive) < together and time.monotonic() < end:
+                alive.append(Run(names.popleft(), arguments, folder))
+            ready = next((run for run in alive if run.ended or run.lines()), None)
+            if ready is not None:
+                alive.remove(ready)
+                try:
+                    table.add(timed(ready, alive, end))
+                finally:
+                    ready.end()
+            elif time.monotonic() >= end:
+                break
+            else:
+                time.sleep(0.05)
+        for run in alive:
+            table.add({"name": run.name, "missing": f"not ready in {run.age:.0f} s"})
+        for name in names:
+            table.add({"name": name, "missing": "not begun in time"})
+    finally:
+        for run in alive:
+            run.end()
+
+
+def timed(ready: Run, others: list[Run], end: float) -> dict[str, Any]:
+    """The row of a case that is ready, or that failed, while the others stand still."""
+    age = ready.age
+    for run in others:
+        run.send(signal.SIGSTOP)
+    try:
+        if ready.lines():
+            ready.go()
+        while not ready.ended and time.monotonic() < end:
+            time.sleep(0.05)
+        if not ready.ended:
+            missing = f"ready in {age:.0f} s, not timed in {ready.age - age:.0f} s"
+            return {"name": ready.name, "missing": missing}
+        lines = ready.lines()
+        if ready.process.returncode or len(lines) != 2:
+            return {"name": ready.name, "missing": ready.failure()}
+        return {**json.loads(lines[1]), "ready_in": age}
+    finally:
+        for run in others:
+            run.since += ready.age - age  # it did not work meanwhile
+            run.send(signal.SIGCONT)
+
+
+def _child(name: str, device: str, batch: int, turns: int) -> None:
     """Make one case ready, wait for a line, and print what is measured as JSON."""
-    case = CASES[name.removesuffix("+compiled")]
+    case = CASES[name.removesuffix(COMPILED)]
     options = load_options(case.recipe)
-    case = case._replace(batch=batch or case.batch or options.train.batch_size)
-    action = prepare(case, options, device, compiled=name.endswith("+compiled"))
+    batch = batch or case.batch or options.train.batch_size
+    case = case._replace(batch=batch, turns=turns or case.turns)
+    compiled = name.endswith(COMPILED)
+    action = prepare(case, options, device, compiled=compiled)
     counter = FlopCounterMode(display=False)
-    if name.endswith("+compiled"):
+    with nullcontext() if compiled else counter:
         action()
-    else:
-        with counter:
-            action()
     action()
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
     print("ready", flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        return  # whoever waited for it is no more
     action()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -173,10 +314,10 @@ def prepare(
     size = model.config.preprocessing.image_size
     video = torch.rand(case.batch, case.frames, 3, *size, device=device)
     low = torch.autocast(device, torch.bfloat16)
+    if compiled:
+        model.compile()
     if case.job == "train":
         model.train()
-        if compiled:
-            model.compile()
         ids = [str(number) for number in range(case.batch)]
 
         def train() -> float:
@@ -192,18 +333,13 @@ def prepare(
         return train
     # Of weights that can learn, PyTorch's counter wants a graph, and there is none here.
     model.eval().requires_grad_(False)
-    decoder = model.decoder
     if case.job == "reconstruct":
-        if compiled:
-            decoder.step = torch.compile(decoder.step)
 
         def reconstruct() -> None:
             with low:
                 model.reconstruct(video)
 
         return reconstruct
-    if compiled:
-        decoder.denoiser.compile()
     shape = (case.batch, case.frames, model.num_slots, model.config.slot_dim)
     slots = torch.randn(shape, device=device)
 
@@ -216,7 +352,7 @@ def prepare(
 
 def product_rate(device: str) -> float:
     """TFLOP/s of a large product of random matrices in bf16."""
-    size = PRODUCT if device == "cuda" else 256
+    size = PRODUCT if device == "cuda" else SMALL_PRODUCT
     left, right = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
     torch.mm(left, right)
     taken = statistics.median(seconds(lambda: torch.mm(left, right), device) for _ in range(20))

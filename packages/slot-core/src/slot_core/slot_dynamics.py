@@ -20,13 +20,14 @@ from one frame to the next, and without it the model has to learn first how to c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from slot_core.compiling import compile_methods
 from slot_core.errors import InputError
 
 Encoding = Literal["sine", "learned"]
@@ -152,13 +153,19 @@ class SlotFormer(nn.Module):
             predicted.append(newest)
         return torch.stack(predicted, 1)
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile ``next_frame``, which serves rollouts of any length.
+
+        ``options`` are those of ``torch.compile``.
+        """
+        compile_methods(self, "next_frame", **options)
+
     def next_frame(
         self, window: Float[Tensor, "batch burn_in slots model_dim"]
     ) -> Float[Tensor, "batch slots dim"]:
         """The slots of the frame after a window of slots that passed ``input``, or their change.
 
-        Of all that a rollout does this alone takes time, and always has the same shapes:
-        ``model.next_frame = torch.compile(model.next_frame)`` serves rollouts of any length.
+        Of all that a rollout does this alone takes time, and always has the same shapes.
         """
         num_slots = window.shape[2]
         window = window + self.time_encoding[:, None]

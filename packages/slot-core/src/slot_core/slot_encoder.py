@@ -8,10 +8,13 @@ of the backbone; this file holds the only loop over time.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from slot_core.compiling import compile_methods
 from slot_core.errors import InputError
 from slot_core.noise import Generators, standard_normal
 from slot_core.outputs import EncoderState, SlotOutput
@@ -126,6 +129,17 @@ class SlotEncoder(nn.Module):
         features, size = self.features(frame[:, None])
         slots, _, state = self._next(features[:, 0], size, state, generator, conditioning)
         return slots, state
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile what is done once for all frames, and what is done in every frame.
+
+        First slots are drawn between; see compiling.py. ``options`` are those of
+        ``torch.compile``.
+        """
+        compile_methods(self, "features", **options)
+        compile_methods(self.corrector, "forward", **options)
+        if self.predictor is not None:
+            compile_methods(self.predictor, "forward", **options)
 
     def features(
         self, video: Float[Tensor, "batch time 3 height width"], maps: Maps | None = None

@@ -14,12 +14,14 @@ passes its input on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core import ConfigError
+from slot_core.compiling import compile_methods
 from slot_decoders.diffusers_extra import import_diffusers
 
 Latents = Float[Tensor, "batch channels height width"]
@@ -74,6 +76,10 @@ class DenoiserUNet(nn.Module):
             attention_head_dim=tuple(max(1, width // head_dim) for width in channels),
         )
         self._start_at_zero()
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the network; ``options`` are those of ``torch.compile``."""
+        compile_methods(self.network, "forward", **options)
 
     def forward(
         self,

@@ -116,6 +116,16 @@ class DiffusionDecoder(nn.Module):
             self.tokenizer.eval()
         return self
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the denoiser and the tokenizer, which training and sampling share.
+
+        Noise is drawn between; see slot_core.compiling. ``options`` are those of
+        ``torch.compile``.
+        """
+        self.denoiser.compile(*args, **options)
+        if self.tokenizer is not None:
+            self.tokenizer.compile(*args, **options)
+
     def forward(
         self,
         slots: Slots,

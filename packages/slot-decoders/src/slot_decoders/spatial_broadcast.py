@@ -14,6 +14,7 @@ slot, and a slot by one product per tap of the kernel instead of one per tap and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput, PositionEmbedding
+from slot_core.compiling import compile_methods
 from slot_core.protocols import MaskSource
 
 
@@ -98,6 +100,10 @@ class SpatialBroadcastDecoder(nn.Module):
         precision = torch.promote_types(target.dtype, torch.float32)
         loss = F.mse_loss(decoded.reconstruction.to(precision), target.to(precision))
         return LossOutput(total=loss, parts={"reconstruction": loss}, decoded=decoded)
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile ``decode``; ``options`` are those of ``torch.compile``."""
+        compile_methods(self, "decode", **options)
 
     def decode(
         self,

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from slot_core import ConfigError, DecoderOutput, Generators, InputError, LossOutput
+from slot_core.compiling import compile_methods
 from slot_core.noise import integers
 from slot_core.protocols import MaskSource
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
@@ -129,6 +130,15 @@ class TransformerDecoder(nn.Module):
         super().train(mode)
         self.tokenizer.eval()
         return self
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile ``logits`` for training, ``step`` for painting, and the tokenizer.
+
+        Orders and noise are drawn between; see slot_core.compiling. ``options`` are those of
+        ``torch.compile``.
+        """
+        compile_methods(self, "logits", "step", **options)
+        self.tokenizer.compile(*args, **options)
 
     def forward(
         self,

@@ -6,13 +6,14 @@ is the cross-entropy of the answers (SlotFormer, arXiv 2210.05861, section 4.4).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from slot_core import Generators, HubModel, LossOutput, RelationReadout, StrictConfig
+from slot_core.compiling import compile_methods
 from slot_decoders.models.configs import RelationReadoutConfig
 from slot_decoders.models.slot_autoencoder import without_gradients
 
@@ -44,6 +45,10 @@ class RelationReadoutModel(HubModel):
     def num_slots(self) -> int:
         """How many slots a frame has."""
         return self.config.num_slots
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the readout; ``options`` are those of ``torch.compile``."""
+        compile_methods(self.readout, "forward", **options)
 
     def forward(
         self,

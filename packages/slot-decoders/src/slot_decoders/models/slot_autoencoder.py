@@ -134,6 +134,14 @@ class SlotAutoencoder(HubModel):
         """What ``conditioning`` holds of the first frame's objects; None where there is none."""
         return getattr(self.config.encoder.initializer, "on", None)
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the parts that do the work (see slot_core.compiling), for all methods.
+
+        ``options`` are those of ``torch.compile``.
+        """
+        self.encoder.compile(*args, **options)
+        self.decoder.compile(*args, **options)
+
     def forward(
         self,
         video: Video,

@@ -88,6 +88,15 @@ class SlotDynamicsModel(HubModel):
         """How many consecutive frames of a video ``rollout`` needs."""
         return self.config.dynamics.burn_in * self.config.stride
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the rollout's step and the decoder's parts.
+
+        ``options`` are those of ``torch.compile``.
+        """
+        self.dynamics.compile(*args, **options)
+        if self.decoder is not None:
+            self.decoder.compile(*args, **options)
+
     def forward(
         self,
         slots: Slots,

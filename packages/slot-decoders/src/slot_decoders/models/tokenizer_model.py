@@ -47,6 +47,10 @@ class TokenizerModel(HubModel):
             build_tokenizer(config.tokenizer), build_preprocessing(config.preprocessing), config
         )
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the tokenizer's networks; ``options`` are those of ``torch.compile``."""
+        self.tokenizer.compile(*args, **options)
+
     def forward(
         self,
         video: Video,

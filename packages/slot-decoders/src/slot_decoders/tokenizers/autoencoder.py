@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core import ConfigError
+from slot_core.compiling import compile_methods
 from slot_core.noise import Generators, standard_normal
 from slot_decoders.diffusers_extra import import_diffusers
 
@@ -49,6 +50,11 @@ class _Autoencoder(nn.Module):
     def _build(self, **settings: Any) -> Any:
         kind = getattr(import_diffusers(f"an {self.kind}"), self.kind)
         return kind(in_channels=3, out_channels=3, **settings)
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile both networks; ``options`` are those of ``torch.compile``."""
+        for network in (self.network.encoder, self.network.decoder):
+            compile_methods(network, "forward", **options)
 
     def encode(self, frames: Frames, generator: Generators | None = None) -> Latents:
         """Frames in [-1, 1] to latents, shifted and scaled; ``generator`` draws them where they

@@ -13,6 +13,7 @@ decoder's first layer, a 1x1 convolution of one-hot vectors, looks its columns u
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from slot_core import Generators, InputError, LossOutput
+from slot_core.compiling import compile_methods
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.tokenizers.codebook import codebook_use
 
@@ -74,6 +76,13 @@ class DVAE(nn.Module):
             *_doubling(width, normed=normed),
             _output(width, in_channels),
         )
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile what lies before and behind the draw of codes.
+
+        ``options`` are those of ``torch.compile``.
+        """
+        compile_methods(self, "logits", "decode", "decode_mixture", **options)
 
     def forward(
         self,

@@ -15,7 +15,7 @@ the one that commits the latents to it. And there is no discriminator, as in Slo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
+from slot_core.compiling import compile_methods
 from slot_decoders.diffusers_extra import import_diffusers
 from slot_decoders.tokenizers.codebook import codebook_use
 from slot_decoders.tokenizers.perceptual import perceptual_distance
@@ -86,6 +87,11 @@ class VQVAE(nn.Module):
             norm_num_groups=num_groups,
             scaling_factor=1.0,
         )
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile both networks; ``options`` are those of ``torch.compile``."""
+        for network in (self.network.encoder, self.network.decoder):
+            compile_methods(network, "forward", **options)
 
     def forward(
         self,
