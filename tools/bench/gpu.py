@@ -1,7 +1,10 @@
 """What a GPU makes of the papers' own sizes: training steps, reconstruction and sampling in bf16.
 
     uv run python tools/bench/gpu.py --out tools/bench/results/gpu.json
-    uv run python tools/bench/gpu.py --device cpu --batch 1 --turns 1 --minutes 60    try the script
+    uv run python tools/bench/gpu.py --device cpu --batch 1 --turns 1 --minutes 60
+
+The second only tries the script, on a machine without a GPU: with the recipes on ``shapes``, and
+compiled without making kernels. What follows is about the first.
 
 Each model is that of its recipe, with first weights, and so are its batch, its optimizer and its
 clipping; the pictures are noise that lies on the device already. A training step is one of
@@ -271,9 +274,10 @@ def timed(ready: Run, others: list[Run], end: float) -> dict[str, Any]:
 def _child(name: str, device: str, batch: int, turns: int) -> None:
     """Make one case ready, wait for a line, and print what is measured as JSON."""
     case = CASES[name.removesuffix(COMPILED)]
-    options = load_options(case.recipe)
+    recipe = case.recipe if device == "cuda" else f"{case.recipe.split('/')[0]}/shapes"
+    options = load_options(recipe)
     batch = batch or case.batch or options.train.batch_size
-    case = case._replace(batch=batch, turns=turns or case.turns)
+    case = case._replace(recipe=recipe, batch=batch, turns=turns or case.turns)
     compiled = name.endswith(COMPILED)
     action = prepare(case, options, device, compiled=compiled)
     counter = FlopCounterMode(display=False)
@@ -315,7 +319,7 @@ def prepare(
     video = torch.rand(case.batch, case.frames, 3, *size, device=device)
     low = torch.autocast(device, torch.bfloat16)
     if compiled:
-        model.compile()
+        model.compile(backend="inductor" if device == "cuda" else "aot_eager")
     if case.job == "train":
         model.train()
         ids = [str(number) for number in range(case.batch)]

@@ -82,7 +82,7 @@ def cases_of(
         cases[f"eager, {name}"] = (partial(model, seen, frames), count)
         if compiled:
             quick = deepcopy(model)
-            quick.next_frame = torch.compile(quick.next_frame)
+            quick.compile()
             cases[f"compiled, {name}"] = (partial(quick, seen, frames), count)
         cases[f"products alone, {name}"] = (products(model, count, frames), count)
     cases[f"every frame, {stride} rollouts apart"] = (

@@ -255,8 +255,7 @@ class TransformerDecoder(nn.Module):
     ) -> Float[Tensor, "batch vocab"]:
         """Logits of the token at ``position`` in the order of painting, without dropout.
 
-        Shapes depend on the length of the cache alone, so that the step can be compiled:
-        ``decoder.step = torch.compile(decoder.step)``.
+        Shapes depend on the length of the cache alone, so that the step can be compiled.
 
         Args:
             token: the one before; ``cache.begin`` at position 0.

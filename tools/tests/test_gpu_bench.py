@@ -1,0 +1,46 @@
+"""The benchmark that runs where there is a GPU, tried where there is none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "bench" / "gpu.py"
+
+
+def rows(out: Path, *arguments: str) -> list[dict[str, Any]]:
+    """What it writes, on the CPU."""
+    command = [sys.executable, str(SCRIPT), "--device", "cpu", "--batch", "1", "--turns", "1"]
+    done = subprocess.run(
+        [*command, "--out", str(out), *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    written = json.loads(out.read_text())
+    assert written["product_tflops"] > 0
+    for row in written["rows"]:
+        assert row["name"] in done.stdout
+    return written["rows"]
+
+
+def test_what_is_not_ready_in_time_is_said_and_the_file_is_whole(tmp_path: Path):
+    found = rows(
+        tmp_path / "gpu.json", "--minutes", "0.02", "--together", "1", "--only", "steve-train"
+    )
+    assert [row["name"] for row in found] == ["steve-train", "steve-train+compiled"]
+    assert found[0]["missing"].startswith("not ready in ")
+    assert found[1]["missing"] == "not begun in time"
+
+
+@pytest.mark.slow
+def test_a_reconstruction_is_timed_as_it_is_and_compiled(tmp_path: Path):
+    plain, compiled = rows(tmp_path / "gpu.json", "--minutes", "30", "--only", "steve-reconstruct")
+    for row in (plain, compiled):
+        assert row["seconds"] > 0
+        assert row["ready_in"] > 0
+    assert plain["operations"] > 0
+    assert compiled["tflops"] * compiled["seconds"] == pytest.approx(plain["operations"] / 1e12)
