@@ -213,7 +213,7 @@ def table(folder: Path, seeds: list[int]) -> None:
     for name in MODELS:
         runs = [folder / f"{name}-{seed}" for seed in seeds]
         last = [events(run, "test") or events(run, "validation")[-1:] for run in runs]
-        scored = [lines[-1] for lines in last if lines]
+        scored = [found[-1] for found in last if found]
         if not scored:
             continue
         cells = []
