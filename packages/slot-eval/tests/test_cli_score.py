@@ -87,6 +87,19 @@ def test_score_of_label_pngs(cli, tmp_path, draw):
         assert metrics[name]["mean"] == pytest.approx(values.mean().item(), abs=1e-12)
 
 
+def test_gaps_in_the_numbers_of_true_labels_are_told_where_they_count(cli, tmp_path):
+    ids = np.array(["a", "b"])
+    labels = np.array([[[0, 0, 1, 2]], [[0, 1, 9, 9]]])
+    np.savez(tmp_path / "true.npz", ids=ids, labels=labels)
+    files = (tmp_path / "true.npz", "--truth", tmp_path / "true.npz")
+    code, shown, _ = cli("score", *files)
+    assert code == 0
+    assert "but       the truth's labels have gaps: up to 7 below the largest" in shown
+    assert "have gaps" not in cli("score", *files, "--protocol", "dinosaur")[1]
+    np.savez(tmp_path / "true.npz", ids=ids, labels=labels.clip(max=2))
+    assert "have gaps" not in cli("score", *files)[1]
+
+
 def test_folders_of_label_pngs_are_clips_when_asked(cli, tmp_path, draw):
     image = pytest.importorskip("PIL.Image")
     predicted, true = draw(2, 11, 9, 7, agree=0.1)
@@ -230,6 +243,17 @@ def test_compare_puts_results_side_by_side(cli, two_results):
     mean = json.loads((first / "result.json").read_text())["metrics"]["miou"]["mean"]
     assert lines[3].split()[5] == f"{mean:.4f}"
     assert not math.isclose(mean, 1.0)
+
+
+def test_results_of_one_model_are_told_apart_by_their_paths(cli, two_results):
+    first, _ = two_results
+    for command in ("compare", "seeds"):
+        code, shown, _ = cli(command, first, first / "result.json")
+        assert code == 0
+        assert [line.split()[0] for line in shown.splitlines() if str(first) in line] == [
+            str(first),
+            str(first / "result.json"),
+        ]
 
 
 def test_compare_shows_the_metrics_asked_for(cli, two_results):

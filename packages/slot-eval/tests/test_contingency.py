@@ -85,7 +85,7 @@ def test_without_the_type_checker_wrong_labels_raise_an_eval_error():
         "import torch\n"
         "from slot_eval import EvalError, ari, fg_ari, miou\n"
         "whole = torch.zeros(1, 2, 2, dtype=torch.long)\n"
-        "for bad in (whole.float(), whole[:, :1]):\n"
+        "for bad in (whole.numpy(), whole.float(), whole[:, :1]):\n"
         "    try:\n"
         "        ari(bad, whole)\n"
         "    except EvalError as error:\n"
@@ -98,7 +98,9 @@ def test_without_the_type_checker_wrong_labels_raise_an_eval_error():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "predicted labels must be integers, not torch.float32",
+        "predicted labels are a ndarray, expected a tensor: torch.from_numpy makes one of an array",
+        "predicted labels must be integers, not torch.float32; soft masks become labels by "
+        "protocols.get(NAME).labels(masks, height, width)",
         "predicted labels have shape (1, 1, 2), true labels have shape (1, 2, 2): "
         "they must be equal",
         "absent_ids must be skip or zero, not 'maybe'",

@@ -13,6 +13,7 @@ from slot_eval.jobs import Block, Job, OpenJob, Sample, on_device
 from slot_eval.perceptual import lpips_of
 from slot_eval.predicted_videos import score_prediction
 from slot_eval.streaming import Results
+from slot_eval.truth import without_labels
 
 MARKS = ("overlap", "void", "class_labels")
 
@@ -42,9 +43,7 @@ class SegmentJob(Job):
         """Segment and score a batch."""
         for sample in samples:
             if "labels" not in sample:
-                raise EvalError(
-                    f"sample {sample['id']!r} of {self.data} has no labels to score against"
-                )
+                raise EvalError(without_labels(sample["id"], self.data))
         true = torch.stack([sample["labels"] for sample in samples])
         results = Results(protocols.get(self.protocol))
         told = opened.conditioning(samples)

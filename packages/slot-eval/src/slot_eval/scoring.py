@@ -20,15 +20,27 @@ SCORED_TOGETHER = 64
 
 def score_predictions(
     predictions: Labels, truth: Truth[TrueLabels], results: Results, also: Sequence[str] = ()
-) -> None:
-    """Score predicted labels; raises EvalError unless ids and sizes are those of the truth."""
+) -> int:
+    """Score predicted labels; raises EvalError unless ids and sizes are those of the truth.
+
+    Returns how many labels count as IoU 0 in the worst sample because its truth does not use them.
+    """
+    absent = 0
     for batch, predicted, true in paired(predictions, truth):
+        if results.protocol.absent_ids == "zero":
+            absent = max([absent, *map(unused_labels, true)])
         marks = {
             name: stacked([getattr(sample, name) for sample in batch])
             for name in ("overlap", "void", "class_labels")
             if getattr(batch[0], name) is not None
         }
         results.update([sample.id for sample in batch], predicted, true, **marks, also=also)
+    return absent
+
+
+def unused_labels(labels: Tensor) -> int:
+    """How many labels between 0 and the largest do not occur."""
+    return int(labels.max()) + 1 - len(labels.unique()) if labels.numel() else 0
 
 
 def score_pictures(

@@ -50,10 +50,18 @@ class TruePictures:
 S = TypeVar("S", TrueLabels, TruePictures)
 
 
+def without_labels(name: str, source: str) -> str:
+    """What is said of a sample that cannot be scored on its labels."""
+    return (
+        f"sample {name!r} of {source} has no labels to score against; reconstructions need none: "
+        "slot-eval reconstruct"
+    )
+
+
 def labels_of(sample: Mapping[str, Any], source: str) -> TrueLabels:
     """What a sample says of labels; raises EvalError where it has none."""
     if "labels" not in sample:
-        raise EvalError(f"sample {sample['id']!r} of {source} has no labels to score against")
+        raise EvalError(without_labels(sample["id"], source))
     marks = (sample.get(name) for name in ("overlap", "void", "class_labels", "video"))
     return TrueLabels(sample["id"], sample["labels"], *marks)
 

@@ -1,5 +1,7 @@
 """``slot-eval compare``, ``explain`` and ``seeds``: what results and protocols say."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +25,7 @@ def compare(
     ] = None,
 ) -> None:
     """Show results side by side."""
-    typer.echo(compare_table([read_result(path) for path in results], mixed, metric or ()))
+    typer.echo(compare_table(told_apart(results), mixed, metric or ()))
 
 
 def explain(
@@ -49,7 +51,7 @@ def seeds(
     success: Annotated[float, typer.Option(help="The score from which a run counts.")] = 0.9,
 ) -> None:
     """Mean, standard error, extremes and success rate of results that differ in their seed."""
-    found = [read_result(path) for path in results]
+    found = told_apart(results)
     groups = by_protocol(found)
     if len(groups) > 1:
         raise EvalError(
@@ -65,6 +67,19 @@ def seeds(
     lines = [[result["model"], decimal(s)] for result, s in zip(found, scores, strict=True)]
     typer.echo(aligned([["model", metric], *lines]))
     typer.echo(sentence(metric, scores, success))
+
+
+def told_apart(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The results; where several are of one model's name, as of seeds, their paths take its place.
+
+    Raises EvalError unless each is a result.
+    """
+    found = [read_result(path) for path in paths]
+    times = Counter(str(result["model"]) for result in found)
+    return [
+        result if times[str(result["model"])] == 1 else {**result, "model": str(path)}
+        for path, result in zip(paths, found, strict=True)
+    ]
 
 
 def shown(value: Any) -> str:

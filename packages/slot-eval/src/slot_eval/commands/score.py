@@ -89,6 +89,7 @@ def score(
         data=given.name,
         settings=settings,
         data_card=None if data is None else plugins.data_card(data, split, given.options),
+        departures=scored.departures,
     )
     finish(scored.results, result, out, rows, rows_format, scored.exhibits if report else None)
 
@@ -123,6 +124,12 @@ class Given:
         return loaded, self.data, self.limit
 
 
+GAPS = (
+    "the truth's labels have gaps: up to {count} below the largest do not occur in a sample, and "
+    "{protocol} counts each as IoU 0; number them without gaps"
+)
+
+
 @dataclass(frozen=True)
 class Scored:
     """Scores, what a result says of how they were made, and what a report shows."""
@@ -130,6 +137,7 @@ class Scored:
     results: Results
     settings: dict[str, Any]
     exhibits: Sequence[Exhibit]
+    departures: Sequence[str] = ()
 
 
 def of_labels(
@@ -144,9 +152,11 @@ def of_labels(
         truth = FileTruth(files, labels_of)
     else:
         truth = DatasetTruth(*given.dataset(), labels_of)
-    score_predictions(found, truth, results, also)
+    absent = score_predictions(found, truth, results, also)
     exhibits = label_exhibits(results.rows, found, truth) if report else []
-    return Scored(results, {"also": list(also)}, exhibits)
+    # Readers of data sets number objects without gaps; files hold whatever their tool wrote.
+    told = [] if given.data or not absent else [GAPS.format(count=absent, protocol=protocol)]
+    return Scored(results, {"also": list(also)}, exhibits, told)
 
 
 def of_pictures(

@@ -191,8 +191,16 @@ def renumber(
 def check_labels(predicted: Tensor, true: Tensor) -> None:
     """Raise EvalError unless both are integer labels of one shape."""
     for name, labels in (("predicted", predicted), ("true", true)):
+        if not isinstance(labels, Tensor):
+            raise EvalError(
+                f"{name} labels are a {type(labels).__name__}, expected a tensor: "
+                "torch.from_numpy makes one of an array"
+            )
         if labels.is_floating_point() or labels.is_complex():
-            raise EvalError(f"{name} labels must be integers, not {labels.dtype}")
+            raise EvalError(
+                f"{name} labels must be integers, not {labels.dtype}; soft masks become labels by "
+                "protocols.get(NAME).labels(masks, height, width)"
+            )
     if predicted.shape != true.shape:
         raise EvalError(
             f"predicted labels have shape {tuple(predicted.shape)}, "
