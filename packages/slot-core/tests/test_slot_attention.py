@@ -80,6 +80,22 @@ def test_less_than_one_iteration_is_refused(count: int):
         make()(*inputs(), count)
 
 
+@pytest.mark.parametrize(
+    ("features", "slots", "sentence"),
+    [
+        ((2, FEATURE_DIM, 4, 4), (2, 3, SLOT_DIM), r"the features have .*map\.flatten\(2\)"),
+        ((2, 40, FEATURE_DIM + 1), (2, 3, SLOT_DIM), "the features have the shape"),
+        ((40, FEATURE_DIM), (3, SLOT_DIM), "the features have the shape"),
+        ((2, 40, FEATURE_DIM), (2, 3, SLOT_DIM + 1), "the slots have the shape"),
+        ((2, 40, FEATURE_DIM), (1, 3, SLOT_DIM), r"expected \[2 slots"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_other_shapes_are_refused(features: tuple, slots: tuple, sentence: str):
+    with pytest.raises(InputError, match=sentence):
+        make()(torch.rand(features), torch.rand(slots))
+
+
 @pytest.mark.parametrize("options", [{}, {"gru": False}, {"hidden_dim": 0}])
 @pytest.mark.parametrize("differentiation", ["unrolled", "implicit", "straight_through"])
 def test_gradients_reach_every_parameter(options: dict, differentiation: str):

@@ -106,8 +106,9 @@ class SlotAttention(nn.Module):
             epsilon and before the division over positions, detached.
 
         Raises:
-            InputError: if ``num_iterations`` is below 1.
+            InputError: if the shapes are others, or ``num_iterations`` is below 1.
         """
+        self._check_shapes(features.shape, slots.shape)
         count = self.num_iterations if num_iterations is None else num_iterations
         if count < 1:
             raise InputError(f"num_iterations is {count}; Slot Attention needs at least 1")
@@ -139,6 +140,20 @@ class SlotAttention(nn.Module):
         mean = torch.bmm(weights.to(inputs.dtype), inputs.transpose(1, 2))
         with_mlp = self.final_mlp or not last
         return self._update(self.to_value(mean), slots, with_mlp=with_mlp), attention
+
+    def _check_shapes(self, features: torch.Size, slots: torch.Size) -> None:
+        feature_dim = self.to_key.in_features
+        if len(features) != 3 or features[-1] != feature_dim:
+            raise InputError(
+                f"the features have the shape {list(features)}, expected [batch positions "
+                f"{feature_dim}]; a map [batch {feature_dim} height width] becomes that by "
+                "map.flatten(2).transpose(1, 2)"
+            )
+        if len(slots) != 3 or slots[-1] != self.slot_dim or slots[0] != features[0]:
+            raise InputError(
+                f"the slots have the shape {list(slots)}, expected [{features[0]} slots "
+                f"{self.slot_dim}]"
+            )
 
     def _start_as_kmeans(self) -> None:
         if self.to_key.in_features != self.slot_dim or self.gru is not None:
