@@ -67,7 +67,7 @@ def main(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
 ) -> None:
-    """Remove, insert, swap or move the objects of pictures and videos."""
+    """Remove, insert, swap or move objects; without any edit, show the slots' numbers."""
     check_free(out)
     if keep and (swap or insert or move or not remove):
         raise InputError("--keep is of --remove alone: other edits may paint anywhere")

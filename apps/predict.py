@@ -59,7 +59,9 @@ def main(
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(help="JSON: top, left, bottom, right of each object in the first frame"),
+        typer.Option(
+            help="JSON, in pixels: top, left, bottom, right of each object in the first frame"
+        ),
     ] = None,
     points: Annotated[Path | None, typer.Option(help="JSON: y and x of each, in pixels")] = None,
     masks: Annotated[Path | None, typer.Option(help="PNG of their numbers")] = None,
@@ -255,7 +257,7 @@ def report_videos(
     """Tell what was written of videos."""
     videos = "1 video" if count == 1 else f"{count} videos"
     print(
-        f"{videos} of {num_frames} frames, {model.num_slots} slots each; in {out}:\n"
+        f"{videos}, {num_frames} frames in all, {model.num_slots} slots each; in {out}:\n"
         "  labels/       the slot of each pixel of each frame, as palette PNG\n"
         "  overlays/     the frames under the colours of their slots, as mp4 and GIF\n"
         f"  slots.npz     ids and seconds [{num_frames}], slots [{num_frames} {model.num_slots} "

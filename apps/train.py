@@ -49,7 +49,7 @@ from support.command_line import run
 from support.diagnostics import diagnose, few_slots
 from support.faults import SkippedSteps
 from support.frozen_outputs import open_cache
-from support.inputs import inputs_of
+from support.inputs import check_frames, inputs_of
 from support.interruption import (
     REQUEUE,
     Interruption,
@@ -111,6 +111,7 @@ def main(
     # ------------------------------------------------------------------ model and optimizer
     torch.manual_seed(options.train.seed)
     model = build_model(told_of_slots(options.model, train_set, validation_set, test_set))
+    check_frames(model, train_set)
     optimizer = build_optimizer(model, options.optimizer)
 
     # ------------------------------------------------------------------ where an earlier run was
@@ -283,7 +284,8 @@ def main(
             found = means(validation)
             accelerator.log({f"validation/{name}": mean for name, mean in found.items()}, step=done)
             if log:
-                say(f"step {done}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+                told = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
+                say(f"step {done}: {told or 'no labels to score against, so pictures only'}")
                 log.write("validation", done, **found)
                 draw(
                     published,

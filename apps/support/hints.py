@@ -67,6 +67,11 @@ class Hint:
                     f"{self.path}: {self._name(number)} is empty; expected top < bottom and "
                     "left < right"
                 )
+            if self.kind == "boxes" and (row <= 1).all() and (row[2:] - row[:2] < 1).any():
+                raise InputError(
+                    f"{self.path}: {self._name(number)} is less than a pixel; expected pixels of "
+                    f"the first frame, which is {size_of((height, width))}, not fractions of it"
+                )
         return torch.from_numpy(self.values / limits).float()[None]
 
     def _masks(self, height: int, width: int) -> Shaped[Tensor, "1 objects height width"]:
@@ -114,7 +119,11 @@ def check_hint(hint: Hint | None, model: SlotAutoencoder, checkpoint: str, count
     wanted = model.conditioned_on
     if wanted != (hint.kind if hint else None):
         given = f"--{hint.kind}" if hint else "none"
-        expected = f"expects --{wanted} of the first frame's objects" if wanted else "expects none"
+        expected = (
+            f"expects --{wanted} of the first frame's objects"
+            if wanted
+            else "is told of no objects"
+        )
         raise InputError(f"{checkpoint}: {expected}, but {given} was given")
     if hint is None:
         return

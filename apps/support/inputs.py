@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slot_core import HubModel, InputError
+from slot_core import ConfigError, HubModel, InputError
 from slot_data.boxes import conditioning_from_labels
 from slot_decoders.models import RelationReadoutModel, SlotAutoencoder, SlotDynamicsModel
 
@@ -30,6 +30,19 @@ def inputs_of(model: HubModel, batch: Mapping[str, Any], device: torch.device) -
     if isinstance(model, SlotAutoencoder):
         return video, conditioning_of(model, batch)
     return (video,)
+
+
+def check_frames(model: HubModel, dataset: Any) -> None:
+    """Raise ConfigError if a predictor is to learn from videos of one frame, which tell it nothing.
+
+    ``dataset`` gives samples as training sees them.
+    """
+    predicts = isinstance(model, SlotAutoencoder) and model.encoder.predictor is not None
+    if predicts and len(dataset[0]["video"]) == 1:
+        raise ConfigError(
+            "the model predicts slots from frame to frame, but a sample has one frame; set "
+            "data.num_frames, or model.encoder.predictor=null"
+        )
 
 
 def slots_of(

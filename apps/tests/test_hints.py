@@ -95,6 +95,7 @@ def test_files_that_are_not_there(tmp_path: Path):
         ("boxes", [2, -0.5, 4, 5], "box 1 (top 2, left -0.5, bottom 4, right 5) lies outside"),
         ("boxes", [2, 5, 4, 5], "box 1 (top 2, left 5, bottom 4, right 5) is empty; expected top"),
         ("boxes", [5, 2, 4, 5], "box 1 (top 5, left 2, bottom 4, right 5) is empty; expected top"),
+        ("boxes", [0.1, 0, 0.9, 1], "right 1) is less than a pixel; expected pixels of the first"),
         ("points", [3, 64.5], "point 1 (y 3, x 64.5) lies outside the first frame, which is 64x48"),
     ],
 )

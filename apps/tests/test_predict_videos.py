@@ -111,7 +111,7 @@ def test_the_script_writes_everything_and_says_so(checkpoint: Path, tmp_path: Pa
     command = [sys.executable, SCRIPT, checkpoint, tmp_path / "videos", "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"2 videos of 6 frames, 5 slots each; in {out}:\n")
+    assert done.stdout.startswith(f"2 videos, 6 frames in all, 5 slots each; in {out}:\n")
     assert files(out).keys() == {
         *(f"labels/{name}/00000{number}.png" for name in ("b", "deep/a") for number in range(3)),
         *(f"overlays/{name}.{kind}" for name in ("b", "deep/a") for kind in ("mp4", "gif")),
@@ -401,7 +401,7 @@ def test_wrong_hints(checkpoint: Path, tmp_path: Path, out: Path, capsys):
     assert "expects --boxes of the first frame's objects, but --points was given" in told(
         conditioned, video, "--points", write_points(tmp_path)
     )
-    assert f"{checkpoint}: expects none, but --boxes was given" in told(
+    assert f"{checkpoint}: is told of no objects, but --boxes was given" in told(
         checkpoint, video, "--boxes", tmp_path / "good.json"
     )
     assert (

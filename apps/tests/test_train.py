@@ -91,7 +91,7 @@ def test_pictures_never_stop_training(tmp_path, tiny, monkeypatch, capsys):
     assert "could not draw validation-00000008.png" in capsys.readouterr().err
 
 
-def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny):
+def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys):
     photos = tmp_path / "photos" / "images"
     photos.mkdir(parents=True)
     shapes = slot_data.Shapes(num_samples=12, image_size=48)
@@ -106,6 +106,7 @@ def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny):
     arguments = tiny(tmp_path / "run", without=["data.num_samples"], **changes)
     assert call(arguments) == 0
     assert not events(tmp_path / "run", "validation")[0].keys() - {"kind", "step"}
+    assert "step 8: no labels to score against, so pictures only" in capsys.readouterr().out
     assert (tmp_path / "run" / "pictures" / "validation-00000008.png").exists()
 
 
@@ -119,6 +120,10 @@ MISTAKES = {
     "unknown augmentation": (["--set", "data.augmentations=[blur]"], "blur"),
     "indivisible batch": (["--set", "train.accumulation=3"], "batch_size 4"),
     "layers that do not arrive": (["--set", "model.decoder.channels=[8]"], "expected 32x32"),
+    "a predictor without videos": (
+        ["--set", "model.encoder.predictor={type: transformer}"],
+        "set data.num_frames",
+    ),
     "unknown option": (["--sett", "a=b"], "--sett"),
 }
 

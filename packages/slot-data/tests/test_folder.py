@@ -184,7 +184,10 @@ def broken(tmp_path, case):
     ("case", "words"),
     [
         ("no root", "nowhere is not a folder"),
-        ("not the layout", "images holds none of images, videos, train, validation, test"),
+        (
+            "not the layout",
+            "images holds none of images, videos, train, validation, test; expected pictures in ",
+        ),
         ("both", "holds both images and train; expected one of them"),
         ("no images", "no images found in "),
         ("mask missing", "images/1.png has no mask: expected "),

@@ -117,7 +117,10 @@ def _sections(root: Path, split: str) -> list[Path]:
             f"{root} holds both {undivided[0]} and {divided[0].name}; expected one of them"
         )
     if not divided and not undivided:
-        raise DataError(f"{root} holds none of {', '.join((*KINDS, *SPLITS))}")
+        raise DataError(
+            f"{root} holds none of {', '.join((*KINDS, *SPLITS))}; expected pictures in "
+            f"{root / 'images'} or video files in {root / 'videos'}"
+        )
     if undivided:
         return [root]
     if split == "all":
