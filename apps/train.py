@@ -297,12 +297,12 @@ def main(
             throughput.read()
 
         if saving:
-            state = {"optimizer": gathered(optimizer.state_dict())}
+            state = {"optimizer": gathered(optimizer.state_dict(), "cpu")}
             if accelerator.scaler is not None:
                 state["scaler"] = accelerator.scaler.state_dict()
             if average is not None:
                 state["average_updates"] = average.num_updates
-                state["weights"] = gathered(model.state_dict())
+                state["weights"] = gathered(model.state_dict(), "cpu")
             if is_main:
                 card = _card(options, validation, done)
                 folder.save(done, published, card, state, options.checkpoint.keep)

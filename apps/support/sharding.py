@@ -40,14 +40,21 @@ def prepare(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.O
     return accelerator.prepare(model, optimizer)
 
 
-def gathered(value: Any) -> Any:
-    """``value`` with whole tensors in the place of shards; all processes must ask together."""
+def gathered(value: Any, device: str | None = None) -> Any:
+    """``value`` with whole tensors in the place of shards; all processes must ask together.
+
+    Args:
+        value: a tensor, or what holds some.
+        device: where to keep what was gathered, one tensor after the other: on the "cpu" there is
+            room for an optimizer's whole state. Where the shards are if None.
+    """
     if isinstance(value, DTensor):
-        return value.full_tensor()
+        whole = value.full_tensor()
+        return whole if device is None else whole.to(device)
     if isinstance(value, Mapping):
-        return {key: gathered(inner) for key, inner in value.items()}
+        return {key: gathered(inner, device) for key, inner in value.items()}
     if isinstance(value, list):
-        return [gathered(inner) for inner in value]
+        return [gathered(inner, device) for inner in value]
     return value
 
 
