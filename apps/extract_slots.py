@@ -26,7 +26,7 @@ from slot_data.sample import SampleDataset
 from slot_data.slot_files import SlotDescription
 from slot_decoders.models import SlotAutoencoder, load_model
 from slot_decoders.models.load import published_half
-from support.command_line import run
+from support.command_line import run_and_leave
 from support.inputs import conditioning_of
 from support.slot_folders import write_slots
 
@@ -120,4 +120,4 @@ class Extraction:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_and_leave(main)

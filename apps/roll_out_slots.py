@@ -23,7 +23,7 @@ from slot_core import InputError, fingerprint
 from slot_data.slots import Slots
 from slot_decoders.models import SlotDynamicsModel, load_model
 from slot_decoders.models.load import published_half
-from support.command_line import run
+from support.command_line import run_and_leave
 from support.slot_folders import write_slots
 from support.slot_inputs import check_slots
 
@@ -88,4 +88,4 @@ class Rollout:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_and_leave(main)

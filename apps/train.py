@@ -45,7 +45,7 @@ from slot_eval.provenance import model_hash
 from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin
 from support.checkpoints import RunFolder, read_state, restore_model
-from support.command_line import run
+from support.command_line import run_and_leave
 from support.diagnostics import diagnose, few_slots
 from support.faults import SkippedSteps
 from support.frozen_outputs import open_cache
@@ -400,4 +400,4 @@ def _cpu_seconds() -> float:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_and_leave(main)

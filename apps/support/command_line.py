@@ -5,6 +5,7 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import sys
@@ -53,6 +54,22 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
         )
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
+
+
+def run_and_leave(command: Callable[..., None]) -> NoReturn:
+    """``run``, for one of several processes: it ends at once, without Python's own clean-up.
+
+    A thread of gloo may let go of the last tensors only then. It needs the interpreter to do so,
+    finds it gone, and aborts a process whose work is done; the launcher would call that a failure.
+    """
+    try:
+        run(command)
+    except SystemExit as ended:
+        code = ended.code or 0
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(int(code))
 
 
 def fail(sentence: str) -> NoReturn:

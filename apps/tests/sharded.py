@@ -3,6 +3,7 @@ plain data parallelism in its place. Everything after that choice runs as it doe
 
 from __future__ import annotations
 
+import atexit
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from accelerate.utils import DistributedType
 sys.path.append(str(Path(__file__).parents[1]))
 
 import train
-from support.command_line import run
+from support.command_line import run_and_leave
 from support.optimizers import build_optimizer
 
 _choose = AcceleratorState.__init__
@@ -34,17 +35,16 @@ def _remember(*args: Any) -> torch.optim.Optimizer:
     return _optimizers[-1]
 
 
-def _numbers_kept() -> tuple[int, int]:
+def _say_what_is_kept() -> None:
     """How many of Adam's first moments lie in this process, and how many there are."""
-    moments = [kept["exp_avg"] for kept in _optimizers[-1].state.values()]
-    return sum(one.to_local().numel() for one in moments), sum(one.numel() for one in moments)
+    if _optimizers:
+        moments = [kept["exp_avg"] for kept in _optimizers[-1].state.values()]
+        own = sum(one.to_local().numel() for one in moments)
+        print(f"keeps {own} of {sum(one.numel() for one in moments)} moments")
 
 
 if __name__ == "__main__":
     AcceleratorState.__init__ = _choose_shards
     train.build_optimizer = _remember
-    try:
-        run(train.main)
-    finally:
-        if _optimizers:
-            print("keeps {} of {} moments".format(*_numbers_kept()))
+    atexit.register(_say_what_is_kept)
+    run_and_leave(train.main)

@@ -1,5 +1,10 @@
 """How scripts end: in one sentence and a code, or loudly."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from slot_core import ConfigError
@@ -81,3 +86,37 @@ def test_each_of_several_processes_says_its_number(
     monkeypatch.setenv("RANK", "1")
     assert ending("data") == 2
     assert capsys.readouterr().err == "error in process 1: a.png cannot be read\n"
+
+
+LEAVES = """
+import atexit, sys
+import typer
+from support.command_line import run_and_leave
+from slot_core import ConfigError
+
+class Last:
+    def __del__(self):
+        print("the interpreter was taken down")
+
+def main(code: int) -> None:
+    if code == 2:
+        raise ConfigError("nothing is there")
+    print("done", end="")
+    raise typer.Exit(code)
+
+last = Last()
+atexit.register(print, ", and put away")
+run_and_leave(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [(0, "done, and put away\n"), (75, "done, and put away\n"), (2, ", and put away\n")],
+)
+def test_one_of_several_processes_leaves_without_taking_the_interpreter_down(code, printed):
+    command = [sys.executable, "-c", LEAVES, str(code)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    left = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (left.returncode, left.stdout) == (code, printed)
+    assert left.stderr == ("error: nothing is there\n" if code == 2 else "")
