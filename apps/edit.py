@@ -99,7 +99,11 @@ def main(
             for heading, tile in row.items():
                 columns.setdefault(heading, []).append(tile)
     sheet(columns).save(out / "overview.png")
-    typer.echo(f"{len(scenes)} edited; see {out / 'overview.png'}")
+    typer.echo(
+        f"{len(scenes)} edited; in {out}:\n"
+        "  edited/       the frames of each, in the size that the model paints\n"
+        "  overview.png  before and after, and each slot with its number"
+    )
 
 
 def kept_of(scene: Scene, gone: list[int]) -> tuple[Tensor, Tensor]:

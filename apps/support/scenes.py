@@ -136,21 +136,10 @@ def find_places(places: Sequence[Path]) -> list[Path]:
 
 
 def look(model: SlotAutoencoder, places: Sequence[Path], batch_size: int, seed: int) -> list[Scene]:
-    """What the model finds in each place.
-
-    Raises:
-        InputError: if a picture has another size than the first.
-    """
+    """What the model finds in each place; their sizes may differ, slots know none."""
     scenes: list[Scene] = []
     for place in places:
         frames = read_frames(place)
-        first = scenes[0] if scenes else None
-        size, expected = frames[0].shape, (first.frames[0] if first else frames[0]).shape
-        if first and size != expected:
-            raise InputError(
-                f"{place}: is {size[0]}x{size[1]}, {first.name} is {expected[0]}x{expected[1]}; "
-                f"expected pictures of one size"
-            )
         scenes.append(Scene(place.name, frames, *_find(model, frames, batch_size, seed)))
     return scenes
 

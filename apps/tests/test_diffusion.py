@@ -246,17 +246,15 @@ def test_what_cannot_be_done_is_one_sentence(
     assert "Traceback" not in told
 
 
-def test_pictures_of_two_sizes_are_refused(
-    trained: Path, pictures: list[str], tmp_path: Path, capsys
-):
+def test_pictures_of_two_sizes_exchange_slots(lively: Path, pictures: list[str], tmp_path: Path):
     other = tmp_path / "other.png"
     Image.new("RGB", (24, 16)).save(other)
-    with pytest.raises(SystemExit) as stopped:
-        run(edit.main, [str(trained), pictures[0], str(other), "--out", str(tmp_path / "out")])
-    assert stopped.value.code == 2
-    assert (
-        "other.png: is 16x24, 0.png is 32x32; expected pictures of one" in capsys.readouterr().err
-    )
+    places = [str(lively), pictures[0], str(other), "--steps", "2", "--out"]
+    go(edit.main, [*places, str(tmp_path / "edited"), "--swap", "0.png:1", "other.png:0"])
+    go(generate.main, [*places, str(tmp_path / "made"), "--how", "shift"])
+    painted = read(tmp_path / "edited" / "edited" / "other.png")
+    assert painted.shape == read(tmp_path / "edited" / "edited" / "0.png").shape
+    assert (tmp_path / "made" / "overview.png").is_file()
 
 
 def test_a_decoder_learns_to_paint_for_an_encoder_that_finds_objects(

@@ -80,7 +80,8 @@ class SpatialBroadcastDecoder(nn.Module):
             raise ConfigError(
                 f"a grid of {broadcast_size[0]}x{broadcast_size[1]} becomes "
                 f"{height * output_stride}x{width * output_stride} after {len(channels)} layers "
-                f"and output_stride {output_stride}, expected {image_size[0]}x{image_size[1]}"
+                f"and output_stride {output_stride}, expected {image_size[0]}x{image_size[1]}, "
+                "which is the image_size; change that, broadcast_size, or the number of channels"
             )
         self.layers = nn.Sequential(*layers)
         self.output = _output_layer(channels[-1], out_channels + 1, output_stride)
