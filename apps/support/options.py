@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from support.yaml_values import DEEPEST, LONGEST, parse_yaml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "slot_attention/shapes"
+LONGEST_NAME = 100  # longer ones resemble no recipe, and to compare them takes long
 
 
 class SplitOptions(StrictConfig):
@@ -201,7 +203,9 @@ def recipe_path(recipe: str) -> Path:
     path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else RECIPES / f"{recipe}.yaml"
     if not path.is_file():
         names = sorted(str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yaml"))
-        raise ConfigError(f"there is no recipe '{printable(recipe)}'; there are {', '.join(names)}")
+        close = get_close_matches(recipe[:LONGEST_NAME], names, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
+        raise ConfigError(f"there is no recipe '{printable(recipe)}'; {hint}")
     return path
 
 

@@ -115,6 +115,7 @@ MISTAKES = {
     "unknown dataset": (["--set", "data.name=shape"], "shape"),
     "unknown dataset option": (["--set", "data.levels=plain"], "levels"),
     "unknown recipe": (["nothing/here"], "nothing/here"),
+    "misspelt recipe": (["slot_attention/shapez"], "did you mean 'slot_attention/shapes'?"),
     "unknown tracker": (["--set", "log.trackers=[nothing]"], "nothing"),
     "unknown protocol": (["--set", "validation.protocol=mine"], "mine"),
     "unknown augmentation": (["--set", "data.augmentations=[blur]"], "blur"),
