@@ -44,7 +44,7 @@ def looked_at(model: HubModel, family: str, rows: range) -> None:
     for name in ("segment", "reconstruct", "rollout", "answer"):
         if (method := getattr(model, name, None)) is not None:
             first = inputs(family)[0][rows.start : rows.stop]
-            method(first, *([2] if name == "rollout" else []))
+            method(first, **({"num_steps": 2, "stride": 1} if name == "rollout" else {}))
 
 
 def compared(family: str, backend: str) -> dict[str, Any]:
