@@ -1,7 +1,7 @@
 """The README's commands and snippets run, in order, as a reader would type them.
 
-Only what a reader fills in is filled in (folders in capitals), and training is cut to a few
-steps. The two commands at the top are run in full by whoever runs the tests and the quickstart.
+Only what a reader fills in is filled in (folders in capitals), and training is cut to one step.
+The two commands at the top are run in full by whoever runs the tests and the quickstart.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from support.options import load_options
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = {
-    "train.num_steps": "2",
-    "validation.num_samples": "4",
+    "train.num_steps": "1",
+    "validation.num_samples": "2",
+    "validation.num_pictures": "2",
     "data.splits.test": "null",
 }
 
@@ -129,14 +130,14 @@ def save(pixels: np.ndarray, path: Path) -> None:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """The command with our interpreter and absolute scripts, and few steps if it trains."""
+    """The command with our interpreter and absolute scripts, and one step if it trains."""
     words = [str(ROOT / word) if word.startswith(("apps/", "tools/")) else word for word in words]
     if words[0] != "python":
         words[0] = str(Path(sys.executable).with_name(words[0]))
     else:
         words[0] = sys.executable
     if any(word.endswith("apps/train.py") for word in words):
-        batch = {"train.batch_size": "4"}
+        batch = {"train.batch_size": "2"}
         for key, value in {**SHORT, **batch}.items():
             words += ["--set", f"{key}={value}"]
     return words
@@ -149,6 +150,6 @@ def call(folder: Path, words: list[str], shown: str) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert ended.returncode == 0, f"{shown}\n{ended.stdout}\n{ended.stderr}"
