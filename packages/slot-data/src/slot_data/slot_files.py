@@ -104,7 +104,8 @@ def read_description(folder: Path) -> SlotDescription:
         path.stat()
     except FileNotFoundError:
         raise DataError(
-            f"{folder}: holds no slots, {DESCRIPTION} is missing; apps/extract_slots.py writes it"
+            f"{folder}: holds no slots, {DESCRIPTION} is missing; apps/extract_slots.py writes it, "
+            f"with --split {folder.name}"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
