@@ -337,6 +337,8 @@ def prepare(
         return train
     # Of weights that can learn, PyTorch's counter wants a graph, and there is none here.
     model.eval().requires_grad_(False)
+    # PyTorch's own shortcut for transformer layers without gradients errs under CPU autocast.
+    torch.backends.mha.set_fastpath_enabled(False)
     if case.job == "reconstruct":
 
         def reconstruct() -> None:
