@@ -69,7 +69,12 @@ def main(
         encoder = Extraction(model, dataset, batch_size)
         frames = len(dataset[0]["video"])
         write_slots(accelerator, out / part, description, frames, encoder.slots)
-    accelerator.print(f"done; train on them with --set data.name=slots --set data.root={out}")
+    there = [part.name for part in sorted(out.iterdir()) if part.is_dir()]
+    more = "" if "validation" in there else ", once there is a --split validation, too"
+    accelerator.print(
+        f"done, there are slots of {', '.join(there)}; train on them with --set data.name=slots "
+        f"--set data.root={out}{more}"
+    )
 
 
 class Extraction:

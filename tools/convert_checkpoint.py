@@ -64,7 +64,7 @@ def convert_checkpoint(
     ] = NOT_STATED,
     card_license: Annotated[
         str, typer.Option(help="For the model card: SPDX identifier of the weights' licence.")
-    ] = "unknown",
+    ] = ModelCard.license,
 ) -> None:
     """Turn other people's weights into a checkpoint that load_model opens."""
     get_origin(origin)

@@ -67,6 +67,8 @@ def test_the_slots_are_those_of_the_model(
     size = 10 * 3 * NUM_SLOTS * SLOT_DIM * 4 / 1000
     slots = f"{NUM_SLOTS} slots of width {SLOT_DIM}"
     assert f"10 videos of 3 frames with {slots}, {size:.3g} kB in 3 parts" in told
+    assert "there are slots of test; " in told
+    assert "once there is a --split validation, too" in told
     found = Slots("test", tmp_path / "slots", outcomes=True)
     videos = Shapes("test", num_samples=10, num_frames=3, image_size=32, outcome_from=1)
     model = tiny_video_model().eval()

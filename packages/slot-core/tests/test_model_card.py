@@ -45,3 +45,4 @@ def test_what_is_not_stated_is_said_to_be_so(tmp_path: Path):
     assert "## Data\n\nnot stated\n" in text
     assert "Metrics: not stated." in text
     assert "```\nnot stated\n```" in text
+    assert "license: unknown\n" in text

@@ -17,13 +17,14 @@ class ModelCard:
         data: the dataset, its split and its options.
         metrics: values by name, as measured; the name says on what and under which protocol.
         command: the command that made the checkpoint.
-        license: SPDX identifier of the weights' licence, in lower case as the Hub writes it.
+        license: SPDX identifier of the weights' licence, in lower case as the Hub writes it; who
+            made them decides, so it is "unknown" until they say.
     """
 
     data: str = NOT_STATED
     metrics: Mapping[str, float | int | str] = field(default_factory=dict)
     command: str = NOT_STATED
-    license: str = "mit"
+    license: str = "unknown"
 
     def render(self, model_class: str, config: Mapping[str, object], num_parameters: int) -> str:
         """The card as Markdown with the Hub's front matter."""
