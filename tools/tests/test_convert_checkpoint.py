@@ -248,7 +248,7 @@ WRONG = {
     "unknown argument": "config.json: unknown key 'clip_len'",
     "both": "give either --config or --recipe",
     "neither": "give either --config or --recipe",
-    "unknown recipe": "no recipe 'slot_attention/mars'; there are ",
+    "unknown recipe": "no recipe 'slot_attention/mars'; did you mean ",
     "out in use": "made: is not empty, expected a new or empty folder",
     "out is a file": "made: is a file, expected a folder",
     "missing option": "--out",
