@@ -82,6 +82,14 @@ class Wanted(NamedTuple):
         with self.log.open("wb") as log:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
+    def has_saved(self, code: int) -> bool:
+        """Whether what it learned lies on the disk, by the code with which it ended.
+
+        One that is stopped while it is tested, after its training, ends by the signal itself.
+        """
+        saved = (self.out / "checkpoints" / "last").exists()
+        return code in (0, REQUEUE) or (code == -signal.SIGTERM and saved)
+
     @property
     def log(self) -> Path:
         """What it said."""
@@ -111,7 +119,7 @@ def train(
             for _, process in running:
                 process.send_signal(signal.SIGTERM)
                 process.wait()
-        failed += [one for one, process in running if process.returncode not in (0, REQUEUE)]
+        failed += [one for one, process in running if not one.has_saved(process.returncode)]
     for one in failed:
         print(f"{one.out} failed:\n{one.log.read_text()[-2000:]}", file=sys.stderr)
     if failed:
