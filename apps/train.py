@@ -43,7 +43,7 @@ from slot_decoders.models import build_model
 from slot_eval import Results, protocols
 from slot_eval.provenance import model_hash
 from slot_eval.report import RESULT, make_result, result_table, write_result
-from support.beginnings import begin
+from support.beginnings import begin, freeze
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run_and_leave
 from support.diagnostics import diagnose, few_slots
@@ -112,6 +112,7 @@ def main(
     torch.manual_seed(options.train.seed)
     model = build_model(told_of_slots(options.model, train_set, validation_set, test_set))
     check_frames(model, train_set)
+    freeze(model, options.train.frozen, options.start)
     optimizer = build_optimizer(model, options.optimizer)
 
     # ------------------------------------------------------------------ where an earlier run was

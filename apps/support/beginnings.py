@@ -5,6 +5,7 @@ These are options of a run, not of its model: the run's checkpoints hold all the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from slot_core import ConfigError, HubModel
@@ -34,6 +35,33 @@ def begin(model: HubModel, options: StartOptions) -> None:
     else:
         _begin_tokenizer(model, options)
     _begin_backbone(model, options)
+
+
+def freeze(model: HubModel, parts: Sequence[str], start: StartOptions) -> None:
+    """Let ``parts`` of ``model``, such as encoder, keep the weights that they begin with.
+
+    Raises:
+        ConfigError: if the model has no such part, it would keep random weights, or nothing is left
+            to train.
+    """
+    for name in parts:
+        try:
+            part = model.get_submodule(name)
+        except AttributeError:
+            known = ", ".join(name for name, _ in model.named_children())
+            raise ConfigError(
+                f"train.frozen: the model has no part '{name}'; it has {known}, and parts of these"
+            ) from None
+        inside = [one for one in start.fresh if f"{one}.".startswith(f"{name}.")]
+        within = [one for one in start.fresh if f"{name}.".startswith(f"{one}.")]
+        if start.weights is None or inside or within:
+            raise ConfigError(
+                f"train.frozen: '{name}' would keep random weights; set start.weights to a model "
+                "that has it, and leave it out of start.fresh"
+            )
+        part.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"train.frozen={', '.join(parts)} leaves nothing to train")
 
 
 def _begin_tokenizer(model: Any, options: StartOptions) -> None:

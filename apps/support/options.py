@@ -102,6 +102,7 @@ class TrainOptions(StrictConfig):
     compile: bool = False
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     num_threads: NonNegativeInt = 0  # of one process on the CPU; 0: the cores, shared fairly
+    frozen: tuple[str, ...] = ()  # parts that keep the weights they begin with, such as encoder
     cache: str | None = None  # folder for what frozen parts make of the data; none unless told
     skips_in_a_row: NonNegativeInt = 3  # steps whose loss is not finite; one more stops the run
     timeout: PositiveInt = 1_800  # seconds that processes wait for one another before they give up

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from runs import events
@@ -39,6 +41,27 @@ def test_a_video_model_begins_with_a_picture_models_weights(tmp_path, tiny):
         torch.testing.assert_close(after[name], value)
 
 
+def test_a_frozen_part_keeps_its_weights_also_when_the_run_goes_on(tmp_path, tiny, capsys):
+    before, out = tmp_path / "before", tmp_path / "after"
+    assert call(tiny(before, **{"train.num_steps": 1})) == 0
+    changes = {"start.weights": str(before), "train.frozen": ["encoder"], "train.seed": 1}
+    changes |= {"train.num_steps": 4, "optimizer.clip_norm": 1.0, "checkpoint.keep": 4}
+    assert call(tiny(out, **changes)) == 0
+    for checkpoint in sorted((out / "checkpoints").glob("step-*"))[1:]:
+        shutil.rmtree(checkpoint)
+    assert call([*tiny(out, **changes), "--resume"]) == 0
+    one, other = load_model(before).state_dict(), load_model(out).state_dict()
+    for name, value in one.items():
+        same = torch.equal(value, other[name])
+        assert same == name.startswith("encoder.") or "position" in name, name
+    nothing = {**changes, "train.frozen": ["encoder", "decoder"]}
+    assert call(tiny(tmp_path / "nothing", **nothing)) == 2
+    assert "train.frozen=encoder, decoder leaves nothing to train" in capsys.readouterr().err
+    overlap = {**changes, "start.fresh": ["encoder.initializer"]}
+    assert call(tiny(tmp_path / "overlap", **overlap)) == 2
+    assert "'encoder' would keep random weights" in capsys.readouterr().err
+
+
 def test_parts_that_begin_anew_must_be_named(tmp_path, tiny, capsys):
     pictures = tmp_path / "pictures"
     assert call(tiny(pictures, **{"train.num_steps": 1})) == 0
@@ -55,6 +78,8 @@ def test_parts_that_begin_anew_must_be_named(tmp_path, tiny, capsys):
         ({"start.weights": "no/such/folder"}, "no/such/folder"),
         ({"start.tokenizer": "no/such/folder"}, "has no tokenizer"),
         ({"model.encoder.backbone": VIT}, "start.backbone"),
+        ({"train.frozen": ["encodr"]}, "no part 'encodr'; it has encoder, decoder"),
+        ({"train.frozen": ["encoder"]}, "'encoder' would keep random weights; set start.weights"),
     ],
 )
 def test_a_beginning_that_cannot_be_is_one_sentence(tmp_path, tiny, capsys, changes, words):
