@@ -152,13 +152,13 @@ class SlotEncoder(nn.Module):
 
     def maps(self, video: Float[Tensor, "batch time 3 height width"]) -> Maps:
         """The backbone's feature maps of all frames. Of a frozen one they never change."""
-        if video.ndim != 5 or not video.is_floating_point():
+        if self.preprocessing is not None:
+            video = self.preprocessing(video)  # which has its own sentences on what it is given
+        elif video.ndim != 5 or not video.is_floating_point():
             raise InputError(
                 f"the video is {video.dtype} of the shape {list(video.shape)}, expected floats "
                 "[batch time channels height width]; a picture is a video of one frame"
             )
-        if self.preprocessing is not None:
-            video = self.preprocessing(video)
         return self.backbone(video.flatten(0, 1)).unflatten(0, video.shape[:2])
 
     def _next(
