@@ -52,9 +52,7 @@ def freeze(model: HubModel, parts: Sequence[str], start: StartOptions) -> None:
             raise ConfigError(
                 f"train.frozen: the model has no part '{name}'; it has {known}, and parts of these"
             ) from None
-        inside = [one for one in start.fresh if f"{one}.".startswith(f"{name}.")]
-        within = [one for one in start.fresh if f"{name}.".startswith(f"{one}.")]
-        if start.weights is None or inside or within:
+        if start.weights is None or any(_overlap(name, fresh) for fresh in start.fresh):
             raise ConfigError(
                 f"train.frozen: '{name}' would keep random weights; set start.weights to a model "
                 "that has it, and leave it out of start.fresh"
@@ -62,6 +60,11 @@ def freeze(model: HubModel, parts: Sequence[str], start: StartOptions) -> None:
         part.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"train.frozen={', '.join(parts)} leaves nothing to train")
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one part is, or lies in, the other."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def _begin_tokenizer(model: Any, options: StartOptions) -> None:

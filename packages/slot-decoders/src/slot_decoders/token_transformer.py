@@ -134,9 +134,9 @@ class TransformerDecoder(nn.Module):
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile the layers for training, ``step`` for painting, and the tokenizer.
 
-        All layers but the first share what is compiled: a quarter of the time of all of them in one
-        graph, of eight. A step has little to do, and calling what is compiled once is quicker than
-        calling it for every layer. ``options`` are those of ``torch.compile``.
+        All layers but the first share what is compiled, so making it ready takes no longer for more
+        of them. A step has little to do, and is one graph, which is called once and not for every
+        layer. ``options`` are those of ``torch.compile``.
         """
         for block in self.blocks:
             compile_methods(block, "forward", **options)
