@@ -41,7 +41,7 @@ from slot_data.augmentations import augmentations_by_name
 from slot_data.collate import Batch
 from slot_decoders.models import build_model
 from slot_eval import Results, protocols
-from slot_eval.provenance import model_hash
+from slot_eval.provenance import model_hash, model_structure
 from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin, freeze
 from support.checkpoints import RunFolder, read_state, restore_model
@@ -331,8 +331,9 @@ def main(
                 test,
                 model=str(out),
                 data=f"{options.data.name} {splits.test}",
-                settings=test_set.settings,
+                settings={**test_set.settings, "source": _mask_source(published)},
                 model_hash=model_hash(published),
+                model_structure=model_structure(published),
             )
             shutil.rmtree(out / "test", ignore_errors=True)  # of a run that was set back since
             write_result(out / "test", result, test.rows, "jsonl")
@@ -344,6 +345,11 @@ def main(
 def _load(options: RunOptions, split: str, *, training: bool = False) -> Any:
     wanted = options.data.dataset_options(training=training)
     return load_dataset_by_name(options.data.name, split=split, **wanted)
+
+
+def _mask_source(model: Any) -> str | None:
+    """Whose masks a model is scored by; None of one that finds no objects."""
+    return getattr(model, "default_mask_source", None)
 
 
 def _known_trackers(names: Sequence[str]) -> Any:

@@ -7,7 +7,8 @@
 
 Prints each seed's score on the test split with the CPU time of its whole run, then the mean, its
 standard error, the minimum and the success rate. Writes the same to OUT/seeds.json. A seed whose
-result is in OUT already is not trained again, so an interrupted call goes on where it was.
+result is in OUT already is not trained again, so an interrupted call goes on where it was; one that
+was trained with other changes is an error.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 
 import typer
 
+from slot_core import ConfigError, InputError
 from slot_eval.report import RESULT, read_result
 from slot_eval.seeds import sentence, summarise
 
@@ -62,19 +64,33 @@ def main(
 def train(recipe: str, seed: int, out: Path, metric: str, changes: list[str]) -> dict[str, Any]:
     """One run: its score, and the user and system time of all its processes."""
     done = out / "seed.json"
+    told = {"recipe": recipe, "changes": [one.replace("{seed}", str(seed)) for one in changes]}
     if done.exists():
-        return json.loads(done.read_text(encoding="utf-8"))
-    told = [change.replace("{seed}", str(seed)) for change in changes]
-    settings = [word for change in [f"train.seed={seed}", *told] for word in ("--set", change)]
+        row = json.loads(done.read_text(encoding="utf-8"))
+        for key, value in told.items():
+            if row.get(key, value) != value:
+                raise ConfigError(
+                    f"{out}: was trained with the {key} {row[key]}, not with {value}; choose "
+                    "another --out"
+                )
+    else:
+        row = {"seed": seed, "cpu_seconds": run_seed(recipe, seed, out, told["changes"]), **told}
+        done.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    mean = read_result(out / "test" / RESULT)["metrics"].get(metric, {}).get("mean")
+    if mean is None:
+        raise InputError(f"{out / 'test' / RESULT}: has no {metric}")
+    return {"seed": seed, "score": mean, "cpu_seconds": row["cpu_seconds"]}
+
+
+def run_seed(recipe: str, seed: int, out: Path, changes: list[str]) -> float:
+    """Train and test; the CPU-seconds of it."""
+    settings = [word for one in [f"train.seed={seed}", *changes] for word in ("--set", one)]
     command = [sys.executable, "-m", "accelerate.commands.launch", str(APPS / "train.py"), recipe]
     before = child_seconds()
     ended = subprocess.run([*command, "--out", str(out), "--resume", *settings])
     if ended.returncode:
         sys.exit(ended.returncode)  # the run has said why
-    score = read_result(out / "test" / RESULT)["metrics"][metric]["mean"]
-    row = {"seed": seed, "score": score, "cpu_seconds": child_seconds() - before}
-    done.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return row
+    return child_seconds() - before
 
 
 def child_seconds() -> float:

@@ -33,6 +33,8 @@ def test_a_run_leaves_log_pictures_result_and_a_checkpoint_that_loads(tmp_path, 
     assert -1 <= warning["partition_similarity"] <= 1
     result = json.loads((out / "test" / "result.json").read_text())
     assert (result["protocol"], result["num_samples"]) == ("slotdiffusion", 24)
+    assert result["settings"]["source"] == "encoder"
+    assert len(result["model_structure"]) == 16
     assert set(result["metrics"]) == {"ari", "fg_ari", "miou", "fg_miou", "mbo"}
     with Image.open(out / "pictures" / "validation-00000008.png") as picture:
         assert picture.size[0] > 300

@@ -222,25 +222,84 @@ def test_explain(cli):
     assert cli("explain", "spot", "spot")[1] == "spot and spot are the same\n"
 
 
+def write_seed(folder, mean, **changes):
+    """A result of one seed, and its folder."""
+    result = {
+        "format": 1,
+        "protocol": "p",
+        "protocol_settings": {"empty_ari": "one"},
+        "model": folder.name,
+        "model_hash": folder.name * 16,
+        "model_structure": "s",
+        "data": "d",
+        "data_card": {"hash": "h"},
+        "num_samples": 3,
+        "metrics": {"fg_ari": {"mean": mean}},
+        "settings": {"seed": 0, "source": "encoder"},
+    }
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps({**result, **changes}))
+    return folder
+
+
 def test_seeds_by_hand(cli, tmp_path):
-    for name, mean in (("a", 0.8), ("b", 0.9), ("c", 1.0)):
-        (tmp_path / name).mkdir()
-        result = {
-            "format": 1,
-            "protocol": "p",
-            "protocol_settings": {},
-            "model": name,
-            "data": "d",
-            "num_samples": 3,
-            "metrics": {"fg_ari": {"mean": mean}},
-        }
-        (tmp_path / name / "result.json").write_text(json.dumps(result))
-    code, shown, _ = cli("seeds", *(tmp_path / name for name in "abc"))
-    assert code == 0
+    a, b, c = (write_seed(tmp_path / n, m) for n, m in (("a", 0.8), ("b", 0.9), ("c", 1.0)))
+    code, shown, message = cli("seeds", a, b, c)
+    assert (code, message) == (0, "")
     assert shown.splitlines()[-1] == (
         "fg_ari, 3 seeds: mean 0.9000, standard error 0.0577, minimum 0.8000, maximum 1.0000; "
         "2 of 3 reach 0.9"
     )
-    code, _, message = cli("seeds", tmp_path / "a", "--metric", "mbo")
+    code, _, message = cli("seeds", a, "--metric", "mbo")
     assert code == 2
     assert "has no mbo" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"protocol": "q"}, "protocol is 'p' in the first and 'q' in the second"),
+        (
+            {"protocol_settings": {"empty_ari": "nan"}},
+            "empty_ari of the protocol is 'one' in the first and 'nan' in the second",
+        ),
+        ({"data": "e"}, "data is 'd' in the first and 'e' in the second"),
+        ({"num_samples": 4}, "num_samples is 3 in the first and 4 in the second"),
+        (
+            {"data_card": {"hash": "i"}},
+            "the hash of the data's card is 'h' in the first and 'i' in the second",
+        ),
+        ({"model_structure": "t"}, "model_structure is 's' in the first and 't' in the second"),
+    ],
+)
+def test_results_that_are_not_seeds_of_one_recipe_are_not_pooled(cli, tmp_path, changes, sentence):
+    first, other = write_seed(tmp_path / "a", 0.8), write_seed(tmp_path / "b", 0.9, **changes)
+    code, shown, message = cli("seeds", first, other)
+    assert (code, shown) == (2, "")
+    assert message == (
+        f"error: {first} and {other} are not of two seeds of one recipe: {sentence}\n"
+    )
+
+
+def test_one_model_is_not_two_seeds(cli, tmp_path):
+    first = write_seed(tmp_path / "a", 0.8)
+    second = write_seed(tmp_path / "b", 0.8)
+    again = write_seed(tmp_path / "c", 0.8, model_hash="a" * 16)
+    code, _, message = cli("seeds", first, second, again)
+    assert code == 2
+    assert message == f"error: {first} and {again} are of one model, model_hash {'a' * 16}\n"
+    code, _, message = cli("seeds", first, second, first / "result.json")
+    assert code == 2
+    assert message == f"error: {first} and {first / 'result.json'} are one result; give each once\n"
+
+
+def test_another_setting_is_told_and_one_that_changes_nothing_is_not(cli, tmp_path):
+    first = write_seed(tmp_path / "a", 0.8)
+    other = write_seed(tmp_path / "b", 0.9, settings={"seed": 1, "source": "decoder", "more": 1})
+    code, shown, message = cli("seeds", first, other)
+    assert code == 0
+    assert "2 seeds" in shown
+    assert message == (
+        f"warning: {first} and {other}: the setting source is 'encoder' in the first and 'decoder' "
+        "in the second\n"
+    )

@@ -25,6 +25,17 @@ def model_hash(model: Any) -> str | None:
     return digest.hexdigest()[:16]
 
 
+def model_structure(model: Any) -> str | None:
+    """A fingerprint of the names and shapes of a model's weights; None if it has none.
+
+    Equal for models that differ in their seed alone; the number of slots may not show in it.
+    """
+    if not isinstance(model, torch.nn.Module):
+        return None
+    shapes = sorted((name, list(tensor.shape)) for name, tensor in model.state_dict().items())
+    return hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
+
+
 def departures(
     protocol: Protocol,
     data: str,

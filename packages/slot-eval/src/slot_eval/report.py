@@ -28,13 +28,14 @@ def make_result(
     data: str,
     settings: Mapping[str, Any],
     model_hash: str | None = None,
+    model_structure: str | None = None,
     data_card: Mapping[str, Any] | None = None,
     departures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of ``result.json``; a mean over no sample at all is null.
 
-    ``model_hash``, ``data_card`` and ``departures`` as of ``slot_eval.provenance`` and
-    ``slot_eval.plugins``.
+    ``model_hash``, ``model_structure``, ``data_card`` and ``departures`` as of
+    ``slot_eval.provenance`` and ``slot_eval.plugins``.
     """
     metrics = {
         name: {**entry, "mean": None if math.isnan(entry["mean"]) else entry["mean"]}
@@ -47,6 +48,7 @@ def make_result(
         "protocol_settings": results.protocol.settings(),
         "model": model,
         "model_hash": model_hash,
+        "model_structure": model_structure,
         "data": data,
         "data_card": None if data_card is None else dict(data_card),
         "departures": list(departures),

@@ -9,8 +9,8 @@ import typer
 
 from slot_eval import protocols
 from slot_eval.errors import EvalError
-from slot_eval.report import aligned, by_protocol, compare_table, decimal, read_result
-from slot_eval.seeds import sentence
+from slot_eval.report import aligned, compare_table, decimal, read_result
+from slot_eval.seeds import check_seeds, sentence
 
 ResultFiles = Annotated[list[Path], typer.Argument(help="result.json files, or their folders.")]
 
@@ -52,12 +52,8 @@ def seeds(
 ) -> None:
     """Mean, standard error, extremes and success rate of results that differ in their seed."""
     found = told_apart(results)
-    groups = by_protocol(found)
-    if len(groups) > 1:
-        raise EvalError(
-            f"the results follow {len(groups)} different protocols ({'; '.join(groups)}), so their "
-            "numbers do not compare"
-        )
+    for warning in check_seeds(results, found):
+        typer.echo(warning, err=True)
     scores = []
     for path, result in zip(results, found, strict=True):
         mean = result["metrics"].get(metric, {}).get("mean")

@@ -1,0 +1,55 @@
+"""Seeds that are trained already: what is read of them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import seeds
+from support.command_line import run
+
+
+def trained(out: Path, seed: int, changes: list[str], **means: float) -> None:
+    """What the run of one seed leaves."""
+    folder = out / f"seed-{seed}"
+    (folder / "test").mkdir(parents=True)
+    row = {"seed": seed, "cpu_seconds": 7.0, "recipe": "slot_attention/shapes", "changes": changes}
+    (folder / "seed.json").write_text(json.dumps(row))
+    result = {
+        "format": 1,
+        "protocol": "p",
+        "protocol_settings": {},
+        "model": str(folder),
+        "data": "d",
+        "num_samples": 3,
+        "metrics": {name: {"mean": mean} for name, mean in means.items()},
+    }
+    (folder / "test" / "result.json").write_text(json.dumps(result))
+
+
+def call(out: Path, *words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run(seeds.main, ["slot_attention/shapes", "--out", str(out), "--seeds", "2", *words])
+    return int(ended.value.code or 0)
+
+
+def test_each_metric_is_read_from_the_results(tmp_path: Path, capsys: pytest.CaptureFixture):
+    changes = ["start.weights=runs/{seed}"]
+    for seed, (fg_ari, miou) in enumerate([(0.9, 0.5), (0.8, 0.7)]):
+        trained(tmp_path, seed, [f"start.weights=runs/{seed}"], fg_ari=fg_ari, miou=miou)
+    for metric, mean in (("fg_ari", "0.8500"), ("miou", "0.6000")):
+        assert call(tmp_path, "--metric", metric, "--set", changes[0]) == 0
+        assert f"{metric} on the test split, 2 seeds: mean {mean}" in capsys.readouterr().out
+    assert call(tmp_path, "--metric", "mota", "--set", changes[0]) == 2
+    assert "result.json: has no mota" in capsys.readouterr().err
+
+
+def test_seeds_of_other_changes_are_not_pooled(tmp_path: Path, capsys: pytest.CaptureFixture):
+    trained(tmp_path, 0, ["train.num_steps=9"], fg_ari=0.9)
+    assert call(tmp_path, "--set", "train.num_steps=8") == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'seed-0'}: was trained with the changes ['train.num_steps=9'], not "
+        "with ['train.num_steps=8']; choose another --out\n"
+    )
