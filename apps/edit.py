@@ -6,7 +6,8 @@
 CHECKPOINT is a model's folder, a training run's folder, or a repository on the Hub, as for
 ``predict.py``. A picture is a file; a video is a video file, or a folder of its frames. DIR gets
 ``overview.png`` (each picture, its slots by number, what the model makes of them before the edits
-and after) and ``edited/NAME/``, the edited frames. Without any edit the overview shows the numbers.
+and after) and in ``edited`` each picture as PNG, and each video as a folder of its frames. Without
+any edit the overview shows the numbers.
 
 A picture is painted from its slots, as well as the decoder can. With ``--keep`` only the places of
 removed slots are, and the rest stays the picture's own.
@@ -21,7 +22,6 @@ import numpy as np
 import torch
 import typer
 from jaxtyping import Bool
-from PIL import Image
 from scipy.ndimage import binary_dilation
 from torch import Tensor
 
@@ -31,7 +31,15 @@ from support.command_line import run
 from support.devices import usable_device
 from support.findings import check_free
 from support.pictures import colour, moments, pixels, sheet, spotlight
-from support.scenes import Painter, Scene, as_video, find_places, look, open_model
+from support.scenes import (
+    Painter,
+    Scene,
+    as_video,
+    find_places,
+    look,
+    open_model,
+    write_scene,
+)
 from support.slot_sets import SlotEdits
 
 OUTLINE = 32  # the part of a picture's side that is painted around a removed slot
@@ -88,21 +96,24 @@ def main(
     painter = Painter(model, scheduler, steps, seed, batch_size)
     removed = [name for text in remove or () for name in edits.find(text)]
     columns: dict[str, list[np.ndarray]] = {}
+    written: list[Path] = []
     for scene in scenes:
         before = pixels(painter.paint(scene.slots[None]))[0]
         edited = edits.slots_of(scene.name, slots)
         gone = [name.number for name in removed if name.scene == scene.name]
         after = pixels(painter.paint(edited[None], kept_of(scene, gone) if keep else None))[0]
-        write_frames(out / "edited" / scene.name, after)
+        written.append(write_scene(out / "edited", scene.name, after))
         for time in moments(len(scene.frames)):
             row = overview_row(scene, time, before[time], after[time])
             for heading, tile in row.items():
                 columns.setdefault(heading, []).append(tile)
     sheet(columns).save(out / "overview.png")
+    height, width = after.shape[1:3]
+    where = f"edited/{written[0].name}" if len(written) == 1 else "edited"
     typer.echo(
         f"{len(scenes)} edited; in {out}:\n"
-        "  edited/       the frames of each, in the size that the model paints\n"
-        "  overview.png  before and after, and each slot with its number"
+        f"  {where}, {width}x{height} pixels, which is what the model paints\n"
+        "  overview.png, before and after, and each slot with its number"
     )
 
 
@@ -136,20 +147,6 @@ def overview_row(
     for number in range(scene.slots.shape[1]):
         row[f"slot {number}"] = spotlight(picture, (labels == number).astype(np.float32))
     return row
-
-
-def write_frames(folder: Path, frames: np.ndarray) -> None:
-    """Frames as numbered PNGs.
-
-    Raises:
-        InputError: if they cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, frame in enumerate(frames):
-            Image.fromarray(frame).save(folder / f"{number:06d}.png")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@
 PICTURES are files, folders of pictures, videos, or with --frames folders of the frames of one. With
 ``shift`` scene b takes its slot i from picture b + i, as in SlotDiffusion's code. With ``concepts``
 all slots are clustered (k-means) and each new scene takes one slot of each cluster, as in its paper
-and in SLATE's. DIR gets ``overview.png``, ``generated/NAME/`` with the frames, and of the concepts
-``concepts.png``, examples of each.
+and in SLATE's. DIR gets ``overview.png``, in ``generated`` each picture as PNG and each video as a
+folder of its frames, and of the concepts ``concepts.png``, examples of each.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ import numpy as np
 import torch
 import typer
 
-from edit import write_frames
 from slot_core import InputError
 from slot_data.image_files import PICTURE_SUFFIXES
 from support.command_line import run
 from support.devices import usable_device
 from support.findings import check_free
 from support.pictures import moments, pixels, sheet, spotlight
-from support.scenes import Painter, Scene, find_places, look, open_model
+from support.scenes import Painter, Scene, find_places, look, open_model, write_scene
 from support.slot_sets import compose, find_concepts, shifted
 from support.videos import visible
 
@@ -74,7 +73,8 @@ def main(
     sheet({heading: column[:NUM_SHOWN] for heading, column in columns.items()}).save(
         out / "overview.png"
     )
-    typer.echo(f"see {out / 'overview.png'}")
+    made = len(list((out / "generated").iterdir()))
+    typer.echo(f"{made} in {out / 'generated'}; see {out / 'overview.png'}")
 
 
 def unfolded(places: list[Path]) -> list[Path]:
@@ -101,7 +101,7 @@ def from_scenes(
     columns: dict[str, list[np.ndarray]] = {"picture": [], how: []}
     for scene, members in zip(scenes, slots, strict=True):
         painted = pixels(painter.paint(members[None]))[0]
-        write_frames(out / "generated" / scene.name, painted)
+        write_scene(out / "generated", scene.name, painted)
         for time in moments(len(scene.frames)):
             columns["picture"].append(scene.frames[time])
             columns[how].append(painted[time])
@@ -117,7 +117,7 @@ def from_concepts(
     made = compose(slots, concepts, count, painter.seed)
     painted = pixels(painter.paint(made))
     for number, frames in enumerate(painted):
-        write_frames(out / "generated" / f"scene_{number:06d}", frames)
+        write_scene(out / "generated", f"scene_{number:06d}.png", frames)
     sheet(examples(scenes, concepts)).save(out / "concepts.png")
     rows = range(0, len(painted), 4)
     return {

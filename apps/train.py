@@ -19,7 +19,6 @@ import hashlib
 import math
 import os
 import resource
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -36,6 +35,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from slot_core import ConfigError, ModelCard, sample_generators
+from slot_core.model_card import public_command, public_place
 from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_name
 from slot_data.augmentations import augmentations_by_name
 from slot_data.collate import Batch
@@ -46,7 +46,7 @@ from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin, freeze
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run_and_leave
-from support.diagnostics import diagnose, few_slots
+from support.diagnostics import diagnose, few_samples, few_slots
 from support.faults import SkippedSteps
 from support.frozen_outputs import open_cache
 from support.inputs import check_frames, inputs_of
@@ -184,8 +184,12 @@ def main(
     keys = iter(batches)  # once more: which samples the next batch holds
 
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    if warning := few_slots(options.data.name, train_set, model):
-        say(warning)
+    for warning in (
+        few_slots(options.data.name, train_set, model),
+        few_samples(len(train_set), options.train.batch_size),
+    ):
+        if warning:
+            say(warning)
     say(
         f"{recipe}: {parameters:,} parameters, {len(train_set):,} samples, "
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}"
@@ -394,9 +398,9 @@ def _card(options: RunOptions, validation: Results | None, step: int) -> ModelCa
             told = f"{name} on {where} ({validation.protocol.id}, {value['n']} samples)"
             metrics[told] = value["mean"]
     return ModelCard(
-        data=f"{options.data.name}: " + ", ".join(f"{key}={value}" for key, value in data.items()),
+        data=f"{options.data.name}: {', '.join(public_place(f'{k}={v}') for k, v in data.items())}",
         metrics=metrics,
-        command=shlex.join(["accelerate", "launch", *sys.argv]),
+        command=public_command(["accelerate", "launch", *sys.argv]),
     )
 
 

@@ -15,7 +15,6 @@ opened as tensors only: code in it is never run.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ import typer
 from slot_core import CheckpointError, ConfigError, ModelCard
 from slot_core.hub import read_weights as read_safetensors
 from slot_core.json_files import read_json
-from slot_core.model_card import NOT_STATED
+from slot_core.model_card import NOT_STATED, license_id, public_command
 from slot_core.pickled_weights import read_pickled
 from slot_decoders.models import ModelConfig
 from slot_decoders.models.state_dicts import ORIGINS, convert, get_origin
@@ -68,13 +67,14 @@ def convert_checkpoint(
 ) -> None:
     """Turn other people's weights into a checkpoint that load_model opens."""
     get_origin(origin)
+    licensed = license_id(card_license)
     refuse_existing(out)
     described = read_description(config, recipe, changes or (), origin)
     model = convert(
         read_weights(weights), described, origin=origin, averaged=averaged, source=str(weights)
     )
-    command = shlex.join(["python", *sys.argv])
-    card = ModelCard(data=card_data, command=command, license=card_license)
+    command = public_command(["python", *sys.argv])
+    card = ModelCard(data=card_data, command=command, license=licensed)
     model.save_pretrained(out, card=card)
     slots = f" with {model.num_slots} slots" if hasattr(model, "num_slots") else ""
     print(f"{out}: {type(model).__name__}{slots}")

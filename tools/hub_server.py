@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (".safetensors", ".parquet", ".npy", ".npz")  # the Hub keeps these as large files
+LICENSES = ("apache-2.0", "cc-by-4.0", "mit", "other", "unknown")  # a few of those that it knows
 
 
 @dataclass
@@ -124,8 +125,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json(address, 200 if made else 409)
 
     def validate_yaml(self) -> None:
-        content = json.loads(self.body)["content"]
-        errors = [] if content.startswith("---\n") else [{"message": "there is no front matter"}]
+        told = json.loads(self.body)
+        content, errors = told["content"], []
+        if not content.startswith("---\n"):
+            errors.append({"message": "there is no front matter"})
+        stated = re.search(r"^license: (.*)$", content, flags=re.MULTILINE)
+        if told["repoType"] == "model" and stated and stated[1] not in LICENSES:
+            errors.append({"message": f'"license" must be one of {", ".join(LICENSES)}'})
         self.send_json({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def preupload(self, name: str, revision: str) -> None:

@@ -39,6 +39,16 @@ def few_slots(name: str, dataset: SampleDataset, model: object) -> str:
     )
 
 
+def few_samples(num_samples: int, batch_size: int) -> str:
+    """A line that warns of a batch in which samples repeat; empty for others."""
+    if batch_size <= num_samples:
+        return ""
+    return (
+        f"warning: a step takes {batch_size} samples, but there are {num_samples} to train on, so "
+        f"some repeat within it; train.batch_size={num_samples} takes each once"
+    )
+
+
 @torch.no_grad()
 def diagnose(attention: Float[Tensor, "batch time slots positions"]) -> dict[str, Tensor]:
     """The three warnings, averaged over the batch; the similarity needs two samples.

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from slot_core import InputError
@@ -180,3 +181,31 @@ def _chunks(
 def as_video(frames: Sequence[Picture]) -> Tensor:
     """uint8 [time 3 height width]."""
     return torch.from_numpy(np.stack(frames)).movedim(-1, 1)
+
+
+def write_scene(folder: Path, name: str, frames: UInt8[np.ndarray, "time height width 3"]) -> Path:
+    """A picture as a PNG of its name, or a video as a folder of numbered ones.
+
+    Args:
+        folder: made if there is none.
+        name: of the file or folder that the scene was read from.
+        frames: as they are written.
+
+    Returns:
+        The file or folder.
+
+    Raises:
+        InputError: if it is there already or cannot be written.
+    """
+    is_picture = Path(name).suffix.lower() in PICTURE_SUFFIXES and len(frames) == 1
+    place = folder / (name if name.lower().endswith(".png") or not is_picture else f"{name}.png")
+    if place.exists():
+        raise InputError(f"{place}: is written for another picture already; rename one")
+    paths = [place] if is_picture else [place / f"{i:06d}.png" for i in range(len(frames))]
+    try:
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        for path, frame in zip(paths, frames, strict=True):
+            Image.fromarray(frame).save(path, format="PNG")
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written ({error.strerror})") from None
+    return place

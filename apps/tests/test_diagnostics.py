@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slot_data import Shapes
-from support.diagnostics import diagnose, few_slots
+from support.diagnostics import diagnose, few_samples, few_slots
 
 
 def attention_of(owner: Tensor, num_slots: int) -> Tensor:
@@ -58,4 +58,12 @@ def test_a_model_with_fewer_slots_than_objects_is_told():
     assert warning == (
         "warning: the model has 4 slots, but shapes shows up to 6 objects and a background; "
         "model.num_slots=7 has one for each"
+    )
+
+
+def test_a_batch_larger_than_the_dataset_is_told():
+    assert few_samples(16, 16) == ""
+    assert few_samples(12, 16) == (
+        "warning: a step takes 16 samples, but there are 12 to train on, so some repeat within it; "
+        "train.batch_size=12 takes each once"
     )

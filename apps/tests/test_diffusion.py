@@ -194,8 +194,26 @@ def test_keeping_the_rest_is_of_removals_alone(
         assert "error: --keep is of --remove alone: other edits may paint anywhere" in told
 
 
-def read(folder: Path) -> np.ndarray:
-    return np.asarray(Image.open(folder / "000000.png"))
+def read(picture: Path) -> np.ndarray:
+    return np.asarray(Image.open(picture))
+
+
+def test_a_single_picture_lies_where_the_message_says(lively: Path, tmp_path: Path, capsys):
+    photo, out = tmp_path / "photo.jpg", tmp_path / "edited"
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(photo)
+    go(edit.main, [str(lively), str(photo), "--out", str(out), "--remove", "1", "--steps", "2"])
+    assert capsys.readouterr().out == (
+        f"1 edited; in {out}:\n"
+        "  edited/photo.jpg.png, 16x16 pixels, which is what the model paints\n"
+        "  overview.png, before and after, and each slot with its number\n"
+    )
+    assert read(out / "edited" / "photo.jpg.png").shape == (16, 16, 3)
+    again = tmp_path / "photo.jpg.png"
+    Image.new("RGB", (16, 16)).save(again)
+    words = [str(lively), str(photo), str(again), "--out", str(tmp_path / "two"), "--steps", "2"]
+    with pytest.raises(SystemExit):
+        run(edit.main, words)
+    assert "photo.jpg.png: is written for another picture already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["reconstruct", "shift", "concepts"])

@@ -59,6 +59,32 @@ def test_a_runs_newest_checkpoint_is_published_as_it_is(tmp_path: Path, hub: Hub
     assert address.startswith(hub.endpoint)
 
 
+@pytest.mark.slow
+def test_a_licence_goes_into_the_card_that_is_uploaded(tmp_path: Path, hub: Hub):
+    folder = tmp_path / "model"
+    tiny_video_model().save_pretrained(folder)
+    before = (folder / "README.md").read_bytes()
+    done = publish(folder, "someone/free", "--license", "MIT", hub=hub, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (files,) = hub.repositories["someone/free"].commits.values()
+    assert set(files) == {"config.json", "model.safetensors", "README.md"}
+    assert files["README.md"] == before.replace(b"license: unknown", b"license: mit")
+    assert (folder / "README.md").read_bytes() == before
+    done = publish(folder, "someone/free", "--license", "not-known-there", hub=hub, home=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        'error: cannot push to someone/free: Invalid metadata in README.md. - "license" must be '
+        "one of apache-2.0, cc-by-4.0, mit, other, unknown\n"
+    )
+
+
+def test_a_licence_that_cannot_be_one_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as ended:
+        run(publish_app.main, [str(tmp_path / "no"), "a/b", "--license", "my licence"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: 'my licence' is no identifier of a licence")
+
+
 @pytest.mark.parametrize(
     ("spoil", "repository", "sentence"),
     [

@@ -93,7 +93,7 @@ def test_pictures_never_stop_training(tmp_path, tiny, monkeypatch, capsys):
     assert "could not draw validation-00000008.png" in capsys.readouterr().err
 
 
-def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys):
+def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys, monkeypatch):
     photos = tmp_path / "photos" / "images"
     photos.mkdir(parents=True)
     shapes = slot_data.Shapes(num_samples=12, image_size=48)
@@ -106,7 +106,12 @@ def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys):
         "data.splits": {"train": "all", "validation": "all", "test": None},
     }
     arguments = tiny(tmp_path / "run", without=["data.num_samples"], **changes)
+    monkeypatch.setattr("sys.argv", ["apps/train.py", *arguments])
     assert call(arguments) == 0
+    card = (tmp_path / "run" / "checkpoints" / "last" / "model" / "README.md").read_text()
+    assert str(tmp_path) not in card
+    assert "folder: root=photos, " in card
+    assert "\naccelerate launch apps/train.py slot_attention/shapes --out run --set " in card
     assert not events(tmp_path / "run", "validation")[0].keys() - {"kind", "step"}
     assert "step 8: no labels to score against, so pictures only" in capsys.readouterr().out
     assert (tmp_path / "run" / "pictures" / "validation-00000008.png").exists()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 from huggingface_hub.errors import (
     HFValidationError,
     # Of the HTTP client of the installed huggingface_hub, which changed between its versions.
@@ -163,6 +163,7 @@ def push_folder(
     private: bool = False,
     token: str | None = None,
     commit_message: str = "Upload model",
+    card: str | None = None,
 ) -> str:
     """Upload a saved checkpoint as it is, with the card that lies in it.
 
@@ -172,6 +173,7 @@ def push_folder(
         private: whether a new one is.
         token: None for the one that this machine is logged in with.
         commit_message: of the commit.
+        card: the text of another one, to be uploaded in its place.
 
     Returns:
         The address of the commit.
@@ -180,17 +182,28 @@ def push_folder(
         CheckpointError: if the Hub refuses or cannot be reached.
     """
     api = HfApi(token=token)
+    files: dict[str, Path | bytes] = {
+        name: Path(folder, name) for name in (CONFIG, WEIGHTS, CARD) if Path(folder, name).is_file()
+    }
+    if card is not None:
+        files[CARD] = card.encode()
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        commit = api.upload_folder(
+        commit = api.create_commit(
             repo_id=repo_id,
-            folder_path=folder,
-            allow_patterns=[CONFIG, WEIGHTS, CARD],
+            operations=[CommitOperationAdd(name, content) for name, content in files.items()],
             commit_message=commit_message,
         )
     # A failed upload of the weights is a RuntimeError in huggingface_hub.
     except (HTTPError, HFValidationError, OSError, RuntimeError) as error:
         raise CheckpointError(f"cannot push to {repo_id}: {_reason(error)}") from error
+    except ValueError as error:
+        if CARD not in str(error):
+            raise
+        # That of a card which the Hub does not take has several lines.
+        raise CheckpointError(
+            f"cannot push to {repo_id}: {' '.join(str(error).split())}"
+        ) from error
     return commit.commit_url
 
 
