@@ -110,7 +110,7 @@ def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys, mo
     assert call(arguments) == 0
     card = (tmp_path / "run" / "checkpoints" / "last" / "model" / "README.md").read_text()
     assert str(tmp_path) not in card
-    assert "folder: root=photos, " in card
+    assert "root=photos, " in card
     assert "\naccelerate launch apps/train.py slot_attention/shapes --out run --set " in card
     assert not events(tmp_path / "run", "validation")[0].keys() - {"kind", "step"}
     assert "step 8: no labels to score against, so pictures only" in capsys.readouterr().out
