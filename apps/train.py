@@ -49,7 +49,8 @@ from support.command_line import run_and_leave
 from support.diagnostics import diagnose, few_samples, few_slots
 from support.faults import SkippedSteps
 from support.frozen_outputs import open_cache
-from support.inputs import check_frames, inputs_of
+from support.held_out_loss import HeldOutLoss
+from support.inputs import inputs_of, training_frames
 from support.interruption import (
     REQUEUE,
     Interruption,
@@ -111,7 +112,7 @@ def main(
     # ------------------------------------------------------------------ model and optimizer
     torch.manual_seed(options.train.seed)
     model = build_model(told_of_slots(options.model, train_set, validation_set, test_set))
-    check_frames(model, train_set)
+    num_frames = training_frames(model, train_set)
     freeze(model, options.train.frozen, options.start)
     optimizer = build_optimizer(model, options.optimizer)
 
@@ -278,6 +279,12 @@ def main(
         if copy is not None and (validating or saving):
             copy.follow(model)
         if validating:
+            unseen = HeldOutLoss(
+                published,
+                num_frames=num_frames,
+                batch_size=options.train.batch_size // options.train.accumulation,
+                progress=done / options.train.num_steps,
+            )
             validation = score(
                 accelerator,
                 published,
@@ -285,12 +292,14 @@ def main(
                 protocol=options.validation.protocol,
                 num_samples=options.validation.num_samples,
                 batch_size=options.validation.batch_size,
+                loss=unseen,
             )
-            found = means(validation)
+            found = {**means(validation), "loss": unseen.mean()}
             accelerator.log({f"validation/{name}": mean for name, mean in found.items()}, step=done)
             if log:
-                told = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
-                say(f"step {done}: {told or 'no labels to score against, so pictures only'}")
+                told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+                note = "" if len(validation) else "; no labels to score against"
+                say(f"step {done}: {told}{note}")
                 log.write("validation", done, **found)
                 draw(
                     published,

@@ -32,17 +32,21 @@ def inputs_of(model: HubModel, batch: Mapping[str, Any], device: torch.device) -
     return (video,)
 
 
-def check_frames(model: HubModel, dataset: Any) -> None:
-    """Raise ConfigError if a predictor is to learn from videos of one frame, which tell it nothing.
+def training_frames(model: HubModel, dataset: Any) -> int:
+    """How many frames a sample has; ``dataset`` gives them as training sees them.
 
-    ``dataset`` gives samples as training sees them.
+    Raises:
+        ConfigError: if a predictor is to learn from videos of one frame, which tell it nothing.
     """
+    sample = dataset[0]
+    frames = len(sample["slots"] if "slots" in sample else sample["video"])
     predicts = isinstance(model, SlotAutoencoder) and model.encoder.predictor is not None
-    if predicts and len(dataset[0]["video"]) == 1:
+    if predicts and frames == 1:
         raise ConfigError(
             "the model predicts slots from frame to frame, but a sample has one frame; set "
             "data.num_frames, or model.encoder.predictor=null"
         )
+    return frames
 
 
 def slots_of(

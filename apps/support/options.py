@@ -110,7 +110,7 @@ class TrainOptions(StrictConfig):
 
 
 class ValidationOptions(StrictConfig):
-    """Scoring on held-out data. Without labels only the pictures are drawn."""
+    """Scoring on held-out data. Without labels there are the loss and the pictures."""
 
     every: PositiveInt = 1_000
     num_samples: PositiveInt = 256

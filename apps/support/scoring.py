@@ -22,6 +22,7 @@ from slot_core import sample_generators
 from slot_data import collate
 from slot_decoders.models import RelationReadoutModel, SlotAutoencoder, SlotDynamicsModel
 from slot_eval import Results, protocols
+from support.held_out_loss import HeldOutLoss
 from support.inputs import conditioning_of
 from support.pictures import comparison, repainted
 from support.slot_scoring import drawn_prediction, results_of_slots, update_of_slots
@@ -47,12 +48,13 @@ def score(
     protocol: str,
     num_samples: int,
     batch_size: int,
+    loss: HeldOutLoss | None = None,
 ) -> Results:
     """Score the first ``num_samples`` of ``dataset``; each process takes every n-th batch.
 
     Rows are gathered by sample id and first slots drawn from it, so any number of processes gives
     the same result, whenever it is asked. It is empty where objects are to be found and the
-    samples have no labels.
+    samples have no labels. ``loss`` is told of the same samples.
     """
     finds = isinstance(model, SlotAutoencoder)
     given_slots = isinstance(model, SlotDynamicsModel | RelationReadoutModel)
@@ -64,6 +66,8 @@ def score(
         count, batch_size, accelerator.process_index, accelerator.num_processes
     ):
         batch = collate([dataset[index] for index in indices])
+        if loss is not None:
+            loss.update(batch, accelerator.device)
         if given_slots:
             update_of_slots(results, model, batch, accelerator.device)
             continue
@@ -73,7 +77,7 @@ def score(
             results.update(batch["id"], painted, batch["video"])
             continue
         if "labels" not in batch:
-            break  # and still meet the other processes below
+            continue
         labels = batch["labels"]
         own = sample_generators(0, 0, batch["id"], accelerator.device)
         masks = model.segment(video, conditioning_of(model, batch), generator=own).float().cpu()

@@ -112,8 +112,10 @@ def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys, mo
     assert str(tmp_path) not in card
     assert "root=photos, " in card
     assert "\naccelerate launch apps/train.py slot_attention/shapes --out run --set " in card
-    assert not events(tmp_path / "run", "validation")[0].keys() - {"kind", "step"}
-    assert "step 8: no labels to score against, so pictures only" in capsys.readouterr().out
+    scored = events(tmp_path / "run", "validation")
+    assert all(event.keys() == {"kind", "step", "loss"} for event in scored)
+    said = f"step 8: loss {scored[-1]['loss']:.4g}; no labels to score against"
+    assert said in capsys.readouterr().out
     assert (tmp_path / "run" / "pictures" / "validation-00000008.png").exists()
 
 

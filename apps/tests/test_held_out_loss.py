@@ -1,0 +1,83 @@
+"""The training's loss on held-out samples: what the saved model says of them, however batched."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from runs import events
+
+import train
+from slot_core import sample_generators
+from slot_data import Shapes, collate
+from slot_decoders.models import build_model, load_model, presets
+from support.command_line import run
+from support.held_out_loss import HeldOutLoss
+
+CPU = torch.device("cpu")
+
+
+def forward(model, batch, progress=1.0):
+    with torch.no_grad():
+        own = sample_generators(0, 0, batch["id"])
+        return float(model(batch["video"], generator=own, progress=progress).total)
+
+
+@pytest.fixture(scope="module")
+def video_model():
+    config = presets.configure(
+        "savi",
+        {
+            "num_slots": 3,
+            "slot_dim": 8,
+            "preprocessing": {"image_size": [32, 32]},
+            "encoder": {"backbone": {"type": "cnn", "channels": [8], "strides": [2]}},
+            "decoder": {"channels": [8], "broadcast_size": [8, 8], "output_stride": 4},
+        },
+        source="a test",
+    )
+    torch.manual_seed(0)
+    return build_model(config)
+
+
+def clips(count, frames):
+    dataset = Shapes(num_samples=count, image_size=32, num_frames=frames)
+    return collate([dataset[index] for index in range(count)])
+
+
+def test_a_run_logs_what_its_saved_model_says_of_the_validation_samples(tmp_path, tiny):
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        run(train.main, tiny(out, **{"train.num_steps": 4, "train.accumulation": 2}))
+    dataset = Shapes(split="validation", num_samples=24, image_size=32)
+    said = forward(load_model(out), collate([dataset[index] for index in range(6)]))
+    (event,) = events(out, "validation")
+    assert event["loss"] == pytest.approx(said, rel=1e-5)
+    assert event["loss"] != pytest.approx(events(out, "train")[-1]["loss"], rel=1e-3)
+
+
+def test_of_longer_clips_the_frames_of_the_training_are_taken(video_model):
+    video_model.train()
+    batch = clips(3, frames=4)
+    loss = HeldOutLoss(video_model, num_frames=2, batch_size=8, progress=1.0)
+    loss.update(batch, CPU)
+    assert all(module.training for module in video_model.modules())
+    video_model.eval()
+    short = {**batch, "video": batch["video"][:, :2]}
+    assert loss.mean() == pytest.approx(forward(video_model, short), rel=1e-6)
+    assert loss.mean() != pytest.approx(forward(video_model, batch), rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_it_is_a_mean_over_samples_however_they_are_batched(video_model, batch_size):
+    video_model.eval()
+    loss = HeldOutLoss(video_model, num_frames=2, batch_size=batch_size, progress=1.0)
+    whole = clips(5, frames=2)
+    for part in (slice(0, 2), slice(2, 5)):
+        loss.update({key: value[part] for key, value in whole.items()}, CPU)
+    assert loss.mean() == pytest.approx(forward(video_model, whole), rel=1e-5)
+
+
+def test_of_no_samples_it_is_not_a_number(video_model):
+    assert math.isnan(HeldOutLoss(video_model, num_frames=2, batch_size=2, progress=0.0).mean())
