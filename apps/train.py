@@ -47,6 +47,7 @@ from support.beginnings import begin, freeze
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run_and_leave
 from support.diagnostics import diagnose, few_samples, few_slots
+from support.expectations import expected_of
 from support.faults import SkippedSteps
 from support.frozen_outputs import open_cache
 from support.held_out_loss import HeldOutLoss
@@ -64,7 +65,7 @@ from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
 from support.schedules import learning_rate_factor
-from support.scoring import draw, means, score
+from support.scoring import draw, draw_progress, means, score
 from support.sharding import WholeCopy, gathered, load_optimizer, prepare
 from support.slot_inputs import told_of_slots
 from support.waiting import OwnWork
@@ -87,6 +88,7 @@ def main(
     options = load_options(recipe, changes or ())
     out = out or Path("runs", recipe.replace("/", "-").removesuffix(".yaml"))
     stated = options.model_dump(mode="json")
+    expectation = expected_of(recipe, stated)
     folder = RunFolder(out, stated, resume=resume)
 
     # ------------------------------------------------------------------ processes and precision
@@ -300,7 +302,11 @@ def main(
                 told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
                 note = "" if len(validation) else "; no labels to score against"
                 say(f"step {done}: {told}{note}")
+                if expectation and (remark := expectation.remark(done, found)):
+                    say(remark)
                 log.write("validation", done, **found)
+                if not last:
+                    draw_progress(out, expectation)
                 draw(
                     published,
                     validation_set,
@@ -351,6 +357,10 @@ def main(
             shutil.rmtree(out / "test", ignore_errors=True)  # of a run that was set back since
             write_result(out / "test", result, test.rows, "jsonl")
             say(result_table(result))
+            if expectation and (remark := expectation.remark_on_test(means(test))):
+                say(remark)
+    if log:
+        draw_progress(out, expectation)
     accelerator.end_training()
     say(f"{_cpu_seconds():.0f} CPU-seconds; everything is in {out}")
 

@@ -6,7 +6,9 @@
         --set start.weights=runs/seeds/slot_attention-shapes/seed-{seed}
 
 Prints each seed's score on the test split with the CPU time of its whole run, then the mean, its
-standard error, the minimum and the success rate. Writes the same to OUT/seeds.json. A seed whose
+standard error, the minimum and the success rate. Writes the same to OUT/seeds.json, the curves of
+all seeds to OUT/curves.png, and what they let expect of a further run to OUT/expected.json, which
+apps/train.py heeds if it lies beside the recipe's YAML as <dataset>.expected.json. A seed whose
 result is in OUT already is not trained again, so an interrupted call goes on where it was; one that
 was trained with other changes is an error.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +32,9 @@ from slot_eval.seeds import sentence, summarise
 APPS = Path(__file__).parents[1] / "apps"
 sys.path.insert(0, str(APPS))
 from support.command_line import run  # noqa: E402  (the apps' shared folder is no package)
+from support.curves import draw_curves  # noqa: E402
+from support.expectations import recorded  # noqa: E402
+from support.logs import read_events  # noqa: E402
 from support.options import DEFAULT_RECIPE  # noqa: E402
 
 
@@ -58,6 +64,11 @@ def main(
         **summarise(scores, success),
     }
     (out / "seeds.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    runs = [out / f"seed-{seed}" for seed in range(seeds)]
+    command = shlex.join(["uv", "run", "python", "tools/seeds.py", *sys.argv[1:]])
+    expected = recorded(runs, metric, command, [row["cpu_seconds"] for row in rows])
+    (out / "expected.json").write_text(expected.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    draw_curves({run.name: read_events(run) for run in runs}, out / "curves.png", expected)
     print(sentence(f"{metric} on the test split", scores, success))
 
 

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from slot_core import InputError
+
 
 class MetricsLog:
     """Appends to ``metrics.jsonl``.
@@ -27,6 +29,23 @@ class MetricsLog:
         """Append one event, such as a training step or a validation."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+
+
+def read_events(run: Path) -> list[dict[str, Any]]:
+    """The events of a run's log, but a line that is just being written.
+
+    Raises:
+        InputError: if there is no log, or it is none of a run.
+    """
+    path = run / "metrics.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+        events = [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        raise InputError(f"{path}: cannot be read; expected the log of a run") from None
+    if not all(isinstance(event, dict) and {"kind", "step"} <= event.keys() for event in events):
+        raise InputError(f"{path}: is not the log of a run")
+    return events
 
 
 def _is_whole(line: str) -> bool:

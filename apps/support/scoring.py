@@ -22,8 +22,11 @@ from slot_core import sample_generators
 from slot_data import collate
 from slot_decoders.models import RelationReadoutModel, SlotAutoencoder, SlotDynamicsModel
 from slot_eval import Results, protocols
+from support.curves import draw_curves
+from support.expectations import Expectation
 from support.held_out_loss import HeldOutLoss
 from support.inputs import conditioning_of
+from support.logs import read_events
 from support.pictures import comparison, repainted
 from support.slot_scoring import drawn_prediction, results_of_slots, update_of_slots
 
@@ -97,11 +100,8 @@ def means(results: Results) -> dict[str, float]:
 
 @as_it_is()
 def draw(model: Any, dataset: Any, path: Path, *, num_pictures: int, device: torch.device) -> None:
-    """Draw samples and reconstructions; of a model that finds objects also truth and masks.
-
-    A picture is never worth a training run: whatever goes wrong is told and passed over.
-    """
-    try:
+    """Draw samples and reconstructions; of a model that finds objects also truth and masks."""
+    with _never_in_the_way(path):
         samples = [dataset[index] for index in range(min(num_pictures, len(dataset)))]
         batch = collate(samples)
         if isinstance(model, SlotDynamicsModel | RelationReadoutModel):
@@ -120,6 +120,20 @@ def draw(model: Any, dataset: Any, path: Path, *, num_pictures: int, device: tor
         else:
             drawn = repainted(batch["video"], model.reconstruct(video).float().cpu())
         drawn.save(path)
+
+
+def draw_progress(run: Path, expectation: Expectation | None) -> None:
+    """Draw the curves of a run so far."""
+    path = run / "curves.png"
+    with _never_in_the_way(path):
+        draw_curves({run.name: read_events(run)}, path, expectation)
+
+
+@contextmanager
+def _never_in_the_way(path: Path) -> Iterator[None]:
+    """A picture is never worth a training run: whatever goes wrong is told and passed over."""
+    try:
+        yield
     except Exception:
         print(f"could not draw {path.name}; training goes on:", file=sys.stderr)
         traceback.print_exc()

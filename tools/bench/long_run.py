@@ -1,6 +1,6 @@
 """Memory and step time of a long training of a tiny model: both must stay flat.
 
-    uv run --with matplotlib python tools/bench/long_run.py --picture tools/bench/long_run.png
+    uv run python tools/bench/long_run.py --picture tools/bench/long_run.png
 
 It trains 20,000 steps on `shapes` with two loader workers, validates and saves on the way, and
 looks once a second at the resident memory of the process and of its workers, and at the processor's
@@ -11,7 +11,6 @@ are printed of the second tenth of the run and of the last.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import statistics
@@ -21,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from matplotlib import pyplot
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "apps" / "tests"))
@@ -115,7 +116,6 @@ def trained(out: Path) -> list[dict[str, float]]:
 
 def draw(path: Path, seen: list[Look]) -> None:
     """Memory and step time against the step, one above the other."""
-    pyplot = importlib.import_module("matplotlib.pyplot")  # not among the project's own needs
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(7, 5), sharex=True)
     steps = [look.step for look in seen]
     above.plot(steps, [look.process for look in seen], label="process")

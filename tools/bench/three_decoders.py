@@ -1,7 +1,7 @@
 """The mixture, the transformer and the diffusion decoder behind one encoder, on textured shapes.
 
-    uv run --with matplotlib python tools/bench/three_decoders.py --out runs/three
-    uv run --with matplotlib python tools/bench/three_decoders.py --out runs/three-128 \\
+    uv run python tools/bench/three_decoders.py --out runs/three
+    uv run python tools/bench/three_decoders.py --out runs/three-128 \\
         --image-size 128 --batch-size 32 --tokenizer-steps 1200 --steps 10000 8500 5200 \\
         --together --workers 4 --minutes 9.5
 
@@ -21,7 +21,6 @@ what a killed one left.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import signal
 import statistics
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from matplotlib import pyplot
 
 from slot_core import CheckpointError
 from slot_data import Shapes, collate
@@ -162,7 +162,6 @@ def main() -> None:
     parser.add_argument("--tokenizer-steps", type=int, help="instead of the recipes'")
     parser.add_argument("--tokenizers-only", action="store_true")
     told = parser.parse_args()
-    importlib.import_module("matplotlib")  # if there is none, that is told now
     until = time.time() + 60 * told.minutes - RESERVE if told.minutes else None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and stop the runs, above
 
@@ -235,8 +234,6 @@ def table(folder: Path, seeds: list[int]) -> None:
 
 def draw_curves(folder: Path, seeds: list[int]) -> None:
     """Curves of validation over the steps' share of the training."""
-    pyplot = importlib.import_module("matplotlib.pyplot")  # not among the project's own needs
-
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2))
     for name in MODELS:
         for number, seed in enumerate(seeds):
