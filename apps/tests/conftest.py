@@ -43,7 +43,7 @@ def fresh_accelerator() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[..., list[str]]:
     """Arguments of a run of seconds: ``tiny(out, **{"train.num_steps": 2})``."""
 

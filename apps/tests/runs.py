@@ -59,6 +59,19 @@ def kill_after(process: subprocess.Popen[str], out: Path, step: int) -> None:
     process.communicate()
 
 
+def process_of_rank(launcher: int, rank: int) -> int:
+    """The process number of one rank below a launcher."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (place / "environ").read_bytes().split(b"\0")
+            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:  # another user's, or it has just ended
+            continue
+        if int(parent) == launcher and f"RANK={rank}".encode() in environment:
+            return int(place.name)
+    raise AssertionError(f"no process {rank} below {launcher}")
+
+
 def last_step(out: Path) -> int:
     """The newest training step in the log, 0 if there is none. Those who wait for it ask often."""
     return next((event["step"] for event in _logged(out, "train", newest_first=True)), 0)

@@ -1,9 +1,11 @@
 """train.py with FSDP2 on the CPU, for tests: Accelerate gives it to several GPUs only, and on a CPU
-plain data parallelism in its place. Everything after that choice runs as it does on GPUs."""
+plain data parallelism in its place. Everything after that choice runs as it does on GPUs, but for
+what is compiled: graphs with their backward pass are made, and no kernels of them."""
 
 from __future__ import annotations
 
 import atexit
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,15 +38,21 @@ def _remember(*args: Any) -> torch.optim.Optimizer:
 
 
 def _say_what_is_kept() -> None:
-    """How many of Adam's first moments lie in this process, and how many there are."""
+    """How many of Adam's first moments lie in this process, and how many there are; and what was
+    compiled, where something was."""
     if _optimizers:
         moments = [kept["exp_avg"] for kept in _optimizers[-1].state.values()]
         own = sum(one.to_local().numel() for one in moments)
         print(f"keeps {own} of {sum(one.numel() for one in moments)} moments")
+    if "torch._dynamo" in sys.modules:
+        counters = sys.modules["torch._dynamo"].utils.counters
+        breaks = sum(counters["graph_break"].values())
+        print(f"compiled {counters['stats']['unique_graphs']} graphs with {breaks} breaks")
 
 
 if __name__ == "__main__":
     AcceleratorState.__init__ = _choose_shards
     train.build_optimizer = _remember
+    torch.compile = functools.partial(torch.compile, backend="aot_eager")
     atexit.register(_say_what_is_kept)
     run_and_leave(train.main)

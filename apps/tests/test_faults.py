@@ -19,7 +19,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from runs import assert_equal_runs, events, finish, last_step, start
+from runs import assert_equal_runs, events, finish, last_step, process_of_rank, start
 from safetensors import safe_open
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -372,16 +372,3 @@ def test_a_signal_to_any_process_stops_all_and_one_process_goes_on(tmp_path, tin
     seen = [[e["sample_ids"] for e in events(run, "train")] for run in (out, tmp_path / "one")]
     assert seen[0] == seen[1]
     assert len(seen[0]) == 200
-
-
-def process_of_rank(launcher: int, rank: int) -> int:
-    """The process number of one rank below a launcher."""
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (place / "environ").read_bytes().split(b"\0")
-            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
-        except OSError:  # another user's, or it has just ended
-            continue
-        if int(parent) == launcher and f"RANK={rank}".encode() in environment:
-            return int(place.name)
-    raise AssertionError(f"no process {rank} below {launcher}")

@@ -6,14 +6,16 @@ models for every family (test_one_model.py); here are the loop, its checkpoints 
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from runs import assert_equal_runs, events, finish, last_step, start
+from runs import assert_equal_runs, events, finish, last_step, process_of_rank, start
 from safetensors.torch import load_file
 from tiny_diffusion import tiny_arguments, train_tiny
 
@@ -22,6 +24,8 @@ CPU = {"ACCELERATE_USE_CPU": "true"}
 FSDP = {**CPU, "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 SHARDED = (str(Path(__file__).with_name("sharded.py")),)
 CLIPPED = {"optimizer.clip_norm": 0.05}
+THIRTY_STEPS = {**CLIPPED, "train.num_steps": 30, "validation.every": 10}
+THIRTY_STEPS |= {"checkpoint.every": 10, "checkpoint.keep": 4}
 
 
 def finish_sharded(arguments: list[str]) -> str:
@@ -62,17 +66,46 @@ def test_shards_learn_what_whole_models_learn(tmp_path, tiny):
     assert_alike(tmp_path / "shards", tmp_path / "whole")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny) -> Path:
+    """A run of thirty steps that nothing interrupts."""
+    out = tmp_path_factory.mktemp("sharded") / "whole"
+    finish_sharded(tiny(out, **THIRTY_STEPS))
+    return out
+
+
 @pytest.mark.slow
-def test_a_run_goes_on_under_any_launcher(tmp_path, tiny):
-    whole = tmp_path / "whole"
-    changes = {**CLIPPED, "checkpoint.keep": 4, "train.num_steps": 6}
-    finish_sharded(tiny(whole, **changes))
-    again = set_back(whole, tmp_path / "shards", 2)
-    assert "resumed" in finish_sharded([*tiny(again, **changes), "--resume"])
+def test_a_run_goes_on_under_any_launcher(tmp_path, tiny, whole):
+    again = set_back(whole, tmp_path / "shards", 20)
+    assert "resumed" in finish_sharded([*tiny(again, **THIRTY_STEPS), "--resume"])
     assert_equal_runs(whole, again)
-    alone = set_back(whole, tmp_path / "alone", 2)
-    assert "resumed" in finish(start([*tiny(alone, **changes), "--resume"]))
+    alone = set_back(whole, tmp_path / "alone", 20)
+    assert "resumed" in finish(start([*tiny(alone, **THIRTY_STEPS), "--resume"]))
     assert_alike(whole, alone)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_changes_nothing(tmp_path, tiny, whole):
+    """Both save and leave with 75, which the launcher tells; started again, they go on."""
+    out = tmp_path / "run"
+    process = start(tiny(out, **THIRTY_STEPS), LAUNCHER, FSDP, SHARDED)
+    while last_step(out) < 2:
+        assert process.poll() is None, process.communicate()[0]
+    os.kill(process_of_rank(process.pid, 1), signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert said.count("exitcode  : 75") == 2, said
+    assert 2 <= last_step(out) < 30
+    assert "resumed" in finish_sharded([*tiny(out, **THIRTY_STEPS), "--resume"])
+    assert_equal_runs(whole, out)
+
+
+@pytest.mark.slow
+def test_compiled_shards_learn_the_same(tmp_path, tiny, whole):
+    """Compiled without making kernels, which would take longer and are the same without shards."""
+    out = tmp_path / "run"
+    said = finish_sharded(tiny(out, **THIRTY_STEPS, **{"train.compile": True}))
+    assert said.count("compiled 3 graphs with 0 breaks") == 2, said
+    assert_alike(whole, out)
 
 
 @pytest.mark.slow
