@@ -73,7 +73,7 @@ def test_a_signal_saves_at_the_end_of_the_step_and_asks_for_a_new_start(
             train,
             "load_dataset_by_name",
             lambda *a, **k: (
-                Signals(slot_data.load_dataset_by_name(*a, **k), 4 * 4 + 1, number)
+                Signals(slot_data.load_dataset_by_name(*a, **k), 1 + 4 * 4 + 1, number)
                 if k["split"] == "train"
                 else slot_data.load_dataset_by_name(*a, **k)
             ),

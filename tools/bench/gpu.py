@@ -4,7 +4,8 @@
     uv run python tools/bench/gpu.py --device cpu --batch 1 --turns 1 --minutes 60
 
 The second only tries the script, on a machine without a GPU: with the recipes on ``shapes``, and
-compiled without making kernels. What follows is about the first.
+compiled without making kernels; ``--backend inductor`` makes them there, too, with a C++ compiler.
+What follows is about the first.
 
 Each model is that of its recipe, with first weights, and so are its batch, its optimizer and its
 clipping; the pictures are noise that lies on the device already. A training step is one of
@@ -12,69 +13,43 @@ apps/train.py: noise for each sample, forward, backward, clipping, Adam, and the
 Medians of several turns.
 
 Each case has a process of its own, first as it is, then compiled (``model.compile()``). Several are
-made ready side by side, as compiling takes minutes of the processor; when one is ready the others
-stand still while it is timed. Its row is printed, and the file written anew, at once. After
-``--minutes`` all ends, and the rows say what was not ready.
+made ready side by side, as compiling takes minutes of the processor, as far as they fit into the
+memory of the device together; when one is ready the others stand still while it is timed. Its row
+is printed, and the file written anew, at once. After ``--minutes`` all ends, and the rows say what
+was not ready. Of a case that failed the file keeps the end of what it said. ``graphs`` are those
+that were compiled; breaks in them are told, and whether any were made while it was timed.
 
-Floating-point operations are counted by PyTorch's own counter (products and convolutions, forward
-and backward), and divided by the time and by what the device does in a product of two large
-matrices in bf16, measured before.
+Floating-point operations are counted by PyTorch's own counter (products, convolutions and, on a
+GPU, attention, forward and backward), and divided by the time and by what the device does in a
+product of two large matrices in bf16, measured before.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
 import typer
-from torch.utils.flop_counter import FlopCounterMode
+from gpu_cases import CASES, COMPILED, case_of, seconds
 
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "apps"))
-
-from slot_core.noise import sample_generators  # noqa: E402
-from slot_decoders.models import build_model  # noqa: E402
-from support.optimizers import build_optimizer  # noqa: E402  (the path to it is set above)
-from support.options import RunOptions, load_options  # noqa: E402
-
-COMPILED = "+compiled"
-TITLES = ("batch", "ms", "frames/s", "peak GiB", "TFLOP/s", "share", "ready in s")
+TITLES = ("batch", "ms", "frames/s", "peak GiB", "TFLOP/s", "share", "ready in s", "graphs")
+CHILD = Path(__file__).with_name("gpu_cases.py")
+NO_KERNELS = "aot_eager_decomp_partition"  # on the CPU; all but the last step of inductor
 PRODUCT = 8192  # rows and columns of the matrices that measure the device
 SMALL_PRODUCT = 256  # on the CPU
-STEPS = 20  # of DPM-Solver
-
-
-class Case(NamedTuple):
-    """One thing to time: ``batch`` videos of ``frames`` frames; the recipe's batch if 0."""
-
-    recipe: str
-    job: str
-    batch: int = 0
-    frames: int = 1
-    turns: int = 10
-
-
-CASES = {
-    "slot_attention-train": Case("slot_attention/clevrtex", "train"),
-    "slate-train": Case("slate/clevrtex", "train"),
-    "slate-reconstruct": Case("slate/clevrtex", "reconstruct", batch=64, turns=3),
-    "steve-train": Case("steve/movi_e", "train", frames=3),
-    "steve-reconstruct": Case("steve/movi_e", "reconstruct", batch=16, frames=3, turns=3),
-    "slot_diffusion-train": Case("slot_diffusion/clevrtex", "train"),
-    "slot_diffusion-sample": Case("slot_diffusion/clevrtex", "sample", batch=8, turns=5),
-}
 
 
 def main(
@@ -84,16 +59,13 @@ def main(
     batch: Annotated[int, typer.Option(min=0, help="instead of each case's own")] = 0,
     turns: Annotated[int, typer.Option(min=0, help="instead of each case's own")] = 0,
     compiled: Annotated[bool, typer.Option(help="also compiled")] = True,
+    backend: Annotated[str, typer.Option(help="of torch.compile; the device's own if empty")] = "",
     together: Annotated[
         int, typer.Option(min=0, help="cases made ready side by side; one for two cores if 0")
     ] = 0,
     minutes: Annotated[float, typer.Option(min=0, help="after which all ends")] = 9.0,
-    child: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Time the cases and print a table."""
-    if child:
-        _child(child, device, batch, turns)
-        return
     end = time.monotonic() + 60 * minutes
     if device == "cuda" and not torch.cuda.is_available():
         raise typer.BadParameter("there is no GPU here; cpu only tries the script")
@@ -105,13 +77,14 @@ def main(
     cores = len(os.sched_getaffinity(0))
     together = together or max(cores // 2, 1)
     arguments = ["--device", device, "--batch", str(batch), "--turns", str(turns)]
+    arguments += ["--backend", backend or ("inductor" if device == "cuda" else NO_KERNELS)]
     # Each process would else compile on all cores; while one traces, others compile.
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(max(2 * cores // together, 1))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the cases, below
 
     table = Table(out, device)
     with tempfile.TemporaryDirectory() as folder:
-        measure(deque(names), arguments, Path(folder), together, end, table)
+        measure(names, arguments, Path(folder), Room(together, free_gib(device)), end, table)
 
 
 class Table:
@@ -144,6 +117,9 @@ class Table:
             else:
                 cells += ["", ""]
             cells.append(f"{row['ready_in']:.0f}")
+            cells.append(str(row["graphs"]) if row["name"].endswith(COMPILED) else "")
+            if row["graph_breaks"] or row["late_graphs"]:
+                cells.append(f"  {row['graph_breaks']} breaks, {row['late_graphs']} while timed")
             text = "".join(f"{cell:>11}" for cell in cells)
         else:
             text = f"  {row['missing']}"
@@ -170,7 +146,7 @@ class Run:
         self.said, self.errors = folder / f"{name}.out", folder / f"{name}.err"
         with self.said.open("wb") as said, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, "--child", name, *arguments],
+                [sys.executable, str(CHILD), name, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=errors,
@@ -208,26 +184,47 @@ class Run:
         self.send(signal.SIGKILL)
         self.process.wait()
 
-    def failure(self) -> str:
-        """The last line of its errors."""
-        lines = self.errors.read_text(errors="replace").strip().splitlines()
-        return f"failed: {lines[-1] if lines else f'exit code {self.process.returncode}'}"
+    def failure(self) -> dict[str, str]:
+        """Its error in a line, and the end of all that it said; PyTorch adds advice below."""
+        said = self.errors.read_text(errors="replace").strip()
+        lines = said.splitlines() or [f"exit code {self.process.returncode}"]
+        error = next((line for line in lines[::-1] if re.match(r"[\w.]+: ", line)), lines[-1])
+        return {"missing": f"failed: {error[:200]}", "errors": said[-4000:]}
+
+
+class Room(NamedTuple):
+    """What there is for cases that are made ready side by side."""
+
+    cases: int
+    gib: float
+
+    def first_fit(self, names: Sequence[str], beside: Sequence[str]) -> str | None:
+        """The first case that fits ``beside`` others; alone, any does."""
+        if not beside:
+            return next(iter(names), None)
+        free = self.gib - sum(case_of(name).gib for name in beside)
+        fitting = (name for name in names if case_of(name).gib <= free)
+        return next(fitting, None) if len(beside) < self.cases else None
 
 
 def measure(
-    names: deque[str],
+    names: Sequence[str],
     arguments: Sequence[str],
     folder: Path,
-    together: int,
+    room: Room,
     end: float,
     table: Table,
 ) -> None:
     """Make cases ready side by side, and time each when it is, until ``end``."""
-    alive: list[Run] = []
+    waiting, alive = list(names), list[Run]()
     try:
-        while names or alive:
-            while names and len(alive) < together and time.monotonic() < end:
-                alive.append(Run(names.popleft(), arguments, folder))
+        while waiting or alive:
+            if time.monotonic() < end:
+                name = room.first_fit(waiting, [run.name for run in alive])
+                if name is not None:
+                    waiting.remove(name)
+                    alive.append(Run(name, arguments, folder))
+                    continue
             ready = next((run for run in alive if run.ended or run.lines()), None)
             if ready is not None:
                 alive.remove(ready)
@@ -241,7 +238,7 @@ def measure(
                 time.sleep(0.05)
         for run in alive:
             table.add({"name": run.name, "missing": f"not ready in {run.age:.0f} s"})
-        for name in names:
+        for name in waiting:
             table.add({"name": name, "missing": "not begun in time"})
     finally:
         for run in alive:
@@ -263,97 +260,12 @@ def timed(ready: Run, others: list[Run], end: float) -> dict[str, Any]:
             return {"name": ready.name, "missing": missing}
         lines = ready.lines()
         if ready.process.returncode or len(lines) != 2:
-            return {"name": ready.name, "missing": ready.failure()}
+            return {"name": ready.name, **ready.failure()}
         return {**json.loads(lines[1]), "ready_in": age}
     finally:
         for run in others:
             run.since += ready.age - age  # it did not work meanwhile
             run.send(signal.SIGCONT)
-
-
-def _child(name: str, device: str, batch: int, turns: int) -> None:
-    """Make one case ready, wait for a line, and print what is measured as JSON."""
-    case = CASES[name.removesuffix(COMPILED)]
-    recipe = case.recipe if device == "cuda" else f"{case.recipe.split('/')[0]}/shapes"
-    options = load_options(recipe)
-    batch = batch or case.batch or options.train.batch_size
-    case = case._replace(recipe=recipe, batch=batch, turns=turns or case.turns)
-    compiled = name.endswith(COMPILED)
-    action = prepare(case, options, device, compiled=compiled)
-    counter = FlopCounterMode(display=False)
-    with nullcontext() if compiled else counter:
-        action()
-    action()
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-    print("ready", flush=True)
-    if not sys.stdin.readline():
-        return  # whoever waited for it is no more
-    action()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    taken = statistics.median(seconds(action, device) for _ in range(case.turns))
-    row = {
-        "name": name,
-        "recipe": case.recipe,
-        "batch": case.batch,
-        "frames": case.frames,
-        "seconds": taken,
-        "frames_per_second": case.batch * case.frames / taken,
-        "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0,
-        "operations": counter.get_total_flops(),
-    }
-    print(json.dumps(row), flush=True)
-
-
-def prepare(
-    case: Case, options: RunOptions, device: str, *, compiled: bool
-) -> Callable[[], object]:
-    """The action to time."""
-    torch.manual_seed(0)
-    model: Any = build_model(options.model)
-    optimizer = build_optimizer(model, options.optimizer)
-    model.to(device)
-    size = model.config.preprocessing.image_size
-    video = torch.rand(case.batch, case.frames, 3, *size, device=device)
-    low = torch.autocast(device, torch.bfloat16)
-    if compiled:
-        model.compile(backend="inductor" if device == "cuda" else "aot_eager")
-    if case.job == "train":
-        model.train()
-        ids = [str(number) for number in range(case.batch)]
-
-        def train() -> float:
-            own = sample_generators(0, 0, ids, device)
-            with low:
-                losses = model(video, generator=own)
-            losses.total.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), options.optimizer.clip_norm or 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            return float(losses.total.detach())
-
-        return train
-    # Of weights that can learn, PyTorch's counter wants a graph, and there is none here.
-    model.eval().requires_grad_(False)
-    # PyTorch's own shortcut for transformer layers without gradients errs under CPU autocast.
-    torch.backends.mha.set_fastpath_enabled(False)
-    if case.job == "reconstruct":
-
-        def reconstruct() -> None:
-            with low:
-                model.reconstruct(video)
-
-        return reconstruct
-    shape = (case.batch, case.frames, model.num_slots, model.config.slot_dim)
-    slots = torch.randn(shape, device=device)
-
-    def sample() -> None:
-        with low:
-            model.sample(slots, num_steps=STEPS)
-
-    return sample
 
 
 def product_rate(device: str) -> float:
@@ -365,15 +277,9 @@ def product_rate(device: str) -> float:
     return 2 * size**3 / taken / 1e12
 
 
-def seconds(action: Callable[[], object], device: str) -> float:
-    """How long ``action`` takes, until it is done on the device."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    action()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def free_gib(device: str) -> float:
+    """Of its memory; on the CPU what is there is enough."""
+    return torch.cuda.mem_get_info()[0] / 2**30 if device == "cuda" else math.inf
 
 
 def device_name(device: str) -> str:
@@ -382,4 +288,6 @@ def device_name(device: str) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

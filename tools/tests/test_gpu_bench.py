@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -44,3 +45,31 @@ def test_a_reconstruction_is_timed_as_it_is_and_compiled(tmp_path: Path):
         assert row["ready_in"] > 0
     assert plain["operations"] > 0
     assert compiled["tflops"] * compiled["seconds"] == pytest.approx(plain["operations"] / 1e12)
+    assert compiled["graphs"] > plain["graphs"] == 0
+    assert compiled["graph_breaks"] == compiled["late_graphs"] == 0
+
+
+@pytest.mark.slow
+def test_what_failed_says_why_and_leaves_the_others_alone(tmp_path: Path):
+    plain, failed = rows(
+        tmp_path / "gpu.json", "--minutes", "30", "--only", "slot_attention-train", "--backend", "x"
+    )
+    assert plain["seconds"] > 0
+    assert failed["missing"].startswith("failed: torch._dynamo.exc.")
+    assert "'x'" in failed["missing"]
+    assert failed["errors"].startswith("Traceback")
+
+
+def test_cases_side_by_side_fit_into_the_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    bench: Any = importlib.import_module("gpu")
+    needs = {name: case.gib for name, case in bench.CASES.items()}
+    steve, slate, sample = needs["steve-train"], needs["slate-train"], 3
+    assert needs["slot_diffusion-sample"] == sample
+    names = ["slate-train+compiled", "slot_diffusion-sample"]
+    for free, fits in ((slate, names[0]), (slate - 1, names[1]), (sample - 1, None)):
+        room = bench.Room(cases=3, gib=steve + free)
+        assert room.first_fit(names, ["steve-train"]) == fits
+    assert bench.Room(cases=1, gib=99).first_fit(names, ["steve-train"]) is None
+    assert bench.Room(cases=3, gib=1).first_fit(names, []) == names[0]
+    assert bench.Room(cases=3, gib=1).first_fit([], []) is None
