@@ -48,6 +48,7 @@ PICTURES = 6  # that are drawn
 REQUEUE = 75  # exit code of a run that was stopped and saved
 EVERY = 30.0  # seconds between two drawings while models train
 RESERVE = 40.0  # seconds of --minutes for saving and the last drawing
+SAVING = 20.0  # of these, after which a run is killed
 TOKENIZERS = {"dvae": "dvae/shapes", "vqvae": "vqvae/shapes"}
 MODELS = {
     "mixture": ("slot_attention/shapes_textured", None),
@@ -85,10 +86,11 @@ class Wanted(NamedTuple):
     def has_saved(self, code: int) -> bool:
         """Whether what it learned lies on the disk, by the code with which it ended.
 
-        One that is stopped while it is tested, after its training, ends by the signal itself.
+        One that is stopped while it is tested, after its training, ends by the signal itself; one
+        that did not save in time is killed, and may have an older checkpoint.
         """
         saved = (self.out / "checkpoints" / "last").exists()
-        return code in (0, REQUEUE) or (code == -signal.SIGTERM and saved)
+        return code in (0, REQUEUE) or (code in (-signal.SIGTERM, -signal.SIGKILL) and saved)
 
     @property
     def log(self) -> Path:
@@ -116,14 +118,25 @@ def train(
         try:
             _wait([process for _, process in running], until, meanwhile)
         finally:
-            for _, process in running:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
+            _end([process for _, process in running])
         failed += [one for one, process in running if not one.has_saved(process.returncode)]
     for one in failed:
         print(f"{one.out} failed:\n{one.log.read_text()[-2000:]}", file=sys.stderr)
     if failed:
         raise SystemExit(1)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Have all save, side by side; one that takes too long is left with its last checkpoint."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    end = time.time() + SAVING
+    for process in processes:
+        try:
+            process.wait(timeout=max(end - time.time(), 0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _wait(

@@ -1,0 +1,67 @@
+"""The script that trains three decoders within a time that is told: how it ends."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "bench"
+SAVES = "lambda *_: (os.makedirs('{out}/checkpoints/last'), os._exit(75))"
+STAND_IN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, {then})
+open('{out}.ready', 'w').close()
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module("three_decoders")
+
+
+@pytest.fixture
+def run_that(script: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Instead of a training, a process that does something when it is told to end."""
+
+    def make(name: str, then: str) -> Any:
+        class Instead(script.Wanted):
+            def start(self) -> subprocess.Popen[bytes]:
+                self.log.touch()
+                code = STAND_IN.format(then=then.format(out=self.out), out=self.out)
+                process = subprocess.Popen([sys.executable, "-c", code])
+                while not self.out.with_suffix(".ready").exists():
+                    assert process.poll() is None
+                    time.sleep(0.01)
+                return process
+
+        return Instead("none", tmp_path / name, {})
+
+    return make
+
+
+def test_at_the_end_of_the_time_all_save(script, run_that):
+    runs = [run_that("one", SAVES), run_that("other", SAVES)]
+    script.train(runs, together=True, until=time.time())
+    assert all((run.out / "checkpoints" / "last").exists() for run in runs)
+
+
+def test_a_run_that_does_not_save_is_ended_all_the_same(
+    script, run_that, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(script, "SAVING", 0.1)
+    runs = [run_that("saves", SAVES), run_that("deaf", "signal.SIG_IGN")]
+    with pytest.raises(SystemExit):
+        script.train(runs, together=True, until=time.time())
+    assert f"{tmp_path / 'deaf'} failed" in capsys.readouterr().err
+    saved = tmp_path / "older" / "checkpoints" / "last"
+    keeps = run_that("older", f"lambda *_: os.makedirs('{saved}')")
+    script.train([keeps], together=True, until=time.time())
