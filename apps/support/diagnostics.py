@@ -64,7 +64,7 @@ def diagnose(attention: Float[Tensor, "batch time slots positions"]) -> dict[str
     used = (share >= SMALLEST_SHARE).sum(dim=-1).float().mean()
     found = {"attention_entropy": entropy, "slots_in_use": used}
     if len(owner) > 1:
-        first = owner[:, :1].cpu()  # the first frame of each sample, as one row of positions
+        first = owner[:, :1].cpu()  # the first frame of each sample, as a picture of one row
         similarity = ari(first, first.roll(1, dims=0)).mean()
         found["partition_similarity"] = similarity.to(attention.device, torch.float32)
     return found

@@ -83,13 +83,19 @@ def test_without_the_type_checker_wrong_labels_raise_an_eval_error():
     """The hook of this test run refuses these before the function can; users have no hook."""
     code = (
         "import torch\n"
-        "from slot_eval import EvalError, ari, fg_ari, miou\n"
+        "from slot_eval import EvalError, ari, fg_ari, functional, miou\n"
         "whole = torch.zeros(1, 2, 2, dtype=torch.long)\n"
         "for bad in (whole.numpy(), whole.float(), whole[:, :1]):\n"
         "    try:\n"
         "        ari(bad, whole)\n"
         "    except EvalError as error:\n"
         "        print(error)\n"
+        "for name in ('ari', 'fg_ari', 'miou', 'fg_miou', 'mbo'):\n"
+        "    for kind, labels in (('', whole[0]), ('video_', whole)):\n"
+        "        try:\n"
+        "            getattr(functional, kind + name)(labels, labels)\n"
+        "        except EvalError as error:\n"
+        "            print(error)\n"
         "for function, options in ((miou, {'absent_ids': 'maybe'}), (fg_ari, {'empty': 'no'})):\n"
         "    try:\n"
         "        function(whole, whole, **options)\n"
@@ -103,6 +109,14 @@ def test_without_the_type_checker_wrong_labels_raise_an_eval_error():
         "protocols.get(NAME).labels(masks, height, width)",
         "predicted labels have shape (1, 1, 2), true labels have shape (1, 2, 2): "
         "they must be equal",
+        # The rows of a picture are not taken for pictures, nor frames for clips.
+        *5
+        * [
+            "labels have the shape [2, 2], expected [batch height width]; "
+            "one picture is labels[None]",
+            "labels have the shape [1, 2, 2], expected [batch time height width]; "
+            "one clip is labels[None]",
+        ],
         "absent_ids must be skip or zero, not 'maybe'",
         "empty must be one of one, nan, zero, not 'no'",
     ]

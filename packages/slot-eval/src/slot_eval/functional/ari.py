@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float64, Integer
 from torch import Tensor
 
 from slot_eval.errors import EvalError
-from slot_eval.functional.contingency import Contingency, contingency
+from slot_eval.functional.contingency import Contingency, contingency, whole_clip_contingency
 
 Empty = Literal["one", "nan", "zero"]
 EMPTY_VALUES = {"one": 1.0, "nan": float("nan"), "zero": 0.0}
@@ -57,7 +57,7 @@ def video_ari(
     true: Integer[Tensor, "batch time height width"],
 ) -> Float64[Tensor, " batch"]:
     """``ari`` of clips: all frames are one point set, so ids must hold still through time."""
-    return ari_of(contingency(predicted, true))
+    return ari_of(whole_clip_contingency(predicted, true))
 
 
 def video_fg_ari(
@@ -67,7 +67,7 @@ def video_fg_ari(
     empty: Empty = "one",
 ) -> Float64[Tensor, " batch"]:
     """``fg_ari`` of clips: all frames are one point set, so ids must hold still through time."""
-    return fg_ari_of(contingency(predicted, true), empty)
+    return fg_ari_of(whole_clip_contingency(predicted, true), empty)
 
 
 def ari_of(table: Contingency) -> Float64[Tensor, " batch"]:

@@ -80,14 +80,22 @@ def contingency(
     """Count the pixels of every pair (true label, predicted label) in each sample.
 
     Labels are integers >= 0 of any integer type; all dimensions after the batch are one point
-    set. Pixels in ``ignore`` are not counted. Raises EvalError when the shapes differ, a label is
-    negative or not an integer.
+    set. Pixels in ``ignore`` are not counted. Raises EvalError when the shapes differ, there is no
+    batch, a label is negative or not an integer.
     """
     check_labels(predicted, true)
+    check_dimensions(true, "[batch height width]", "picture")
     flat = None if ignore is None else ignore.flatten(1)[:, None]
-    return clip_contingency(
-        predicted.flatten(1)[:, None], true.flatten(1)[:, None], ignore=flat
-    ).whole
+    return count(predicted.flatten(1)[:, None], true.flatten(1)[:, None], flat).whole
+
+
+def whole_clip_contingency(
+    predicted: Integer[Tensor, "batch time *space"], true: Integer[Tensor, "batch time *space"]
+) -> Contingency:
+    """``contingency`` of clips, all frames of one being one point set. Raises EvalError as it."""
+    check_labels(predicted, true)
+    check_dimensions(true, "[batch time height width]", "clip")
+    return contingency(predicted, true)
 
 
 def clip_contingency(
@@ -98,9 +106,20 @@ def clip_contingency(
 ) -> ClipContingency:
     """``contingency`` of each frame, in one numbering per clip. Raises EvalError as it."""
     check_labels(predicted, true)
-    predicted, true = countable(predicted).flatten(2), countable(true).flatten(2)
+    check_dimensions(true, "[batch time height width]", "clip")
+    flat = None if ignore is None else ignore.flatten(2)
+    return count(predicted.flatten(2), true.flatten(2), flat)
+
+
+def count(
+    predicted: Integer[Tensor, "batch time points"],
+    true: Integer[Tensor, "batch time points"],
+    ignore: Bool[Tensor, "batch time points"] | None = None,
+) -> ClipContingency:
+    """``clip_contingency`` of labels that are known to be such."""
+    predicted, true = countable(predicted), countable(true)
     if ignore is not None and true.numel():
-        return without_ignored(predicted, true, ignore.flatten(2))
+        return without_ignored(predicted, true, ignore)
     batch, time, _ = true.shape
     if true.numel() == 0:
         return ClipContingency(
@@ -124,7 +143,7 @@ def without_ignored(
 ) -> ClipContingency:
     """Count the ignored pixels as one more true segment, and forget it."""
     extra = width(true, "true")
-    tables = clip_contingency(predicted, torch.where(ignore, extra, true.long()))
+    tables = count(predicted, torch.where(ignore, extra, true.long()))
     ignored = tables.true_ids == extra
     return ClipContingency(
         tables.counts.masked_fill(ignored[:, None, :, None], 0),
@@ -205,6 +224,15 @@ def check_labels(predicted: Tensor, true: Tensor) -> None:
         raise EvalError(
             f"predicted labels have shape {tuple(predicted.shape)}, "
             f"true labels have shape {tuple(true.shape)}: they must be equal"
+        )
+
+
+def check_dimensions(labels: Tensor, expected: str, what: str) -> None:
+    """Raise EvalError if there is no batch: the rows of a picture would be taken for pictures."""
+    if labels.ndim < len(expected.split()):
+        raise EvalError(
+            f"labels have the shape {list(labels.shape)}, expected {expected}; one {what} is "
+            "labels[None]"
         )
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from slot_eval.errors import EvalError
 from slot_eval.functional.ari import Empty, empty_value
-from slot_eval.functional.contingency import Contingency, contingency
+from slot_eval.functional.contingency import Contingency, contingency, whole_clip_contingency
 from slot_eval.functional.matching import best_overlap, optimal_assignment
 
 AbsentIds = Literal["skip", "zero"]
@@ -83,7 +83,7 @@ def video_miou(
     epsilon: float = 0.0,
 ) -> Float64[Tensor, " batch"]:
     """``miou`` of clips: a segment is a tube through all frames."""
-    return miou_of(contingency(predicted, true), absent_ids=absent_ids, epsilon=epsilon)
+    return miou_of(whole_clip_contingency(predicted, true), absent_ids=absent_ids, epsilon=epsilon)
 
 
 def video_fg_miou(
@@ -95,7 +95,7 @@ def video_fg_miou(
     epsilon: float = 0.0,
 ) -> Float64[Tensor, " batch"]:
     """``fg_miou`` of clips: a segment is a tube through all frames."""
-    table = contingency(predicted, true)
+    table = whole_clip_contingency(predicted, true)
     return fg_miou_of(table, empty=empty, absent_ids=absent_ids, epsilon=epsilon)
 
 
@@ -109,7 +109,7 @@ def video_mbo(
     epsilon: float = 0.0,
 ) -> Float64[Tensor, " batch"]:
     """``mbo`` of clips: a segment is a tube through all frames."""
-    table = contingency(predicted, true)
+    table = whole_clip_contingency(predicted, true)
     return mbo_of(table, background=background, empty=empty, absent_ids=absent_ids, epsilon=epsilon)
 
 
