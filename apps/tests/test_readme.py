@@ -25,6 +25,10 @@ from support.options import load_options
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARTS = ("apps", "packages", "tools")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(page for part in PARTS for page in ROOT.glob(f"{part}/**/*.md"))]
+)
 SHORT = {
     "train.num_steps": "1",
     "validation.num_samples": "2",
@@ -49,11 +53,23 @@ def test_the_two_commands_are_what_ci_and_the_recipes_mean():
     assert "uv run pytest\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_every_place_that_the_readme_names_exists():
-    places = re.findall(r"\]\(((?!https?:)[^)#]+)\)", README)
-    assert len(places) >= 8
-    for place in places:
-        assert (ROOT / place).exists(), place
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_place_that_a_page_links_to_exists(page):
+    links = re.findall(r"\]\(((?!https?:)[^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        place, _, anchor = link.partition("#")
+        path = (page.parent / place).resolve() if place else page
+        assert path.exists(), link
+        if anchor:
+            assert anchor in anchors(path / "README.md" if path.is_dir() else path), link
+    assert links or page != ROOT / "README.md"
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    heads = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", head).replace(" ", "-") for head in heads}
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import re
 import shlex
 import typing
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -256,21 +255,3 @@ def test_what_the_page_names_exists(left: Leavings):
 )
 def test_a_name_of_nothing_is_found(text: str, left: Leavings):
     assert len(wrong(text, left)) == 1
-
-
-def test_places_that_the_page_links_to_exist():
-    links = re.findall(r"\]\(([^)]+)\)", TEXT)
-    assert len(links) >= 8
-    for link in links:
-        place, _, anchor = link.partition("#")
-        path = (APPS / place).resolve() if place else PAGE
-        assert path.exists(), link
-        if anchor:
-            assert anchor in anchors(path / "README.md" if path.is_dir() else path), link
-
-
-def anchors(path: Path) -> set[str]:
-    """The headings of a page as GitHub names them."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    heads = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
-    return {re.sub(r"[^\w -]", "", head).replace(" ", "-") for head in heads}
