@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from slot_core import ConfigError, StrictConfig
 from slot_core.json_files import read_json
@@ -84,7 +84,7 @@ class Expectation(StrictConfig):
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Where a further value lies in 95 % of cases; of two values or more."""
     count, mean = len(values), statistics.mean(values)
-    quantile = float(student.ppf((1 + SHARE) / 2, count - 1))
+    quantile = float(stdtrit(count - 1, (1 + SHARE) / 2))
     width = quantile * statistics.stdev(values) * math.sqrt(1 + 1 / count)
     return mean - width, mean + width
 
