@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -39,9 +40,15 @@ class Environment:
         file = workspace / "environment-requirements.txt"
         file.write_text(requirements)
         uv(workspace, "pip", "sync", "--quiet", "--python", str(self.python), str(file))
+        self._take_bytecode()
 
     def install(self, *arguments: str) -> None:
         uv(self.folder, "pip", "install", "--quiet", "--python", str(self.python), *arguments)
+        self._take_bytecode()
+
+    def _take_bytecode(self) -> None:
+        here = Path(sysconfig.get_path("purelib"))
+        take_bytecode(here, self.folder / "venv" / here.relative_to(sys.prefix))
 
     def run(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`python ARGUMENTS` in `folder`; the caller looks at the exit code."""
@@ -49,6 +56,26 @@ class Environment:
         return subprocess.run(
             command, cwd=folder, env=inner_environment(), capture_output=True, text=True
         )
+
+
+def take_bytecode(theirs: Path, own: Path) -> None:
+    """Link what is compiled in one folder of packages into another, of files that both link.
+
+    uv links files from its cache, so those of one version are the same wherever it is installed;
+    compiling torch and what it imports would else take longer than the tests of some members.
+    """
+    for cache in theirs.rglob("__pycache__"):
+        place = own / cache.parent.relative_to(theirs)
+        for compiled in cache.iterdir() if place.is_dir() else ():
+            source = f"{compiled.name.partition('.')[0]}.py"
+            taken = place / "__pycache__" / compiled.name
+            if _is_same(cache.parent / source, place / source) and not taken.exists():
+                taken.parent.mkdir(exist_ok=True)
+                taken.hardlink_to(compiled)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def uv(folder: Path, *arguments: str) -> str:

@@ -38,9 +38,10 @@ def lowest(workspace: Path, name: str) -> str:
 
 
 def run_tests(
-    environment: Environment, workspace: Path, name: str
+    environment: Environment, workspace: Path, name: str, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    return environment.run(workspace, "-m", "pytest", "-q", "--tb=short", f"packages/{name}")
+    package = f"packages/{name}"
+    return environment.run(workspace, "-m", "pytest", "-q", "--tb=short", *options, package)
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def test_an_undeclared_import_fails(
 ):
     environment.sync(workspace_copy, locked(workspace_copy, name))
     with planted_import(workspace_copy, name, module):
-        done = run_tests(environment, workspace_copy, name)
+        done = run_tests(environment, workspace_copy, name, "-x")
     assert done.returncode != 0
     assert f"No module named '{module}'" in done.stdout + done.stderr
 
