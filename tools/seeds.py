@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Annotated, Any
 import typer
 
 from slot_core import ConfigError, InputError
+from slot_core.model_card import public_command
 from slot_eval.report import RESULT, read_result
 from slot_eval.seeds import sentence, summarise
 
@@ -65,7 +65,7 @@ def main(
     }
     (out / "seeds.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     runs = [out / f"seed-{seed}" for seed in range(seeds)]
-    command = shlex.join(["uv", "run", "python", "tools/seeds.py", *sys.argv[1:]])
+    command = public_command(["uv", "run", "python", "tools/seeds.py", *sys.argv[1:]])
     expected = recorded(runs, metric, command, [row["cpu_seconds"] for row in rows])
     (out / "expected.json").write_text(expected.model_dump_json(indent=1) + "\n", encoding="utf-8")
     draw_curves({run.name: read_events(run) for run in runs}, out / "curves.png", expected)

@@ -13,7 +13,7 @@ import train
 from slot_core import ConfigError
 from support.command_line import run
 from support.expectations import Expectation, comparable, expected_of, interval, recorded
-from support.options import RECIPES, load_options
+from support.options import DEFAULT_RECIPE, RECIPES, load_options
 
 RECORDS = sorted(RECIPES.rglob("*.expected.json"))
 
@@ -108,6 +108,10 @@ def test_a_file_that_holds_no_expectations_is_one_sentence(tmp_path, content):
     (tmp_path / "mine.expected.json").write_text(content)
     with pytest.raises(ConfigError, match=r"mine\.expected\.json"):
         expected_of(str(recipe), stated())
+
+
+def test_the_quickstart_is_told_where_it_is():
+    assert expected_of(DEFAULT_RECIPE, stated()) is not None
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
