@@ -9,6 +9,7 @@ import pytest
 
 import seeds
 from support.command_line import run
+from support.options import load_options
 
 
 def trained(out: Path, seed: int, changes: list[str], **means: float) -> None:
@@ -27,6 +28,10 @@ def trained(out: Path, seed: int, changes: list[str], **means: float) -> None:
         "metrics": {name: {"mean": mean} for name, mean in means.items()},
     }
     (folder / "test" / "result.json").write_text(json.dumps(result))
+    told = load_options("slot_attention/shapes", [f"train.seed={seed}", *changes])
+    (folder / "options.json").write_text(told.model_dump_json())
+    log = [{"kind": kind, "step": 5, **means} for kind in ("validation", "test")]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
 
 
 def call(out: Path, *words: str) -> int:
@@ -42,6 +47,11 @@ def test_each_metric_is_read_from_the_results(tmp_path: Path, capsys: pytest.Cap
     for metric, mean in (("fg_ari", "0.8500"), ("miou", "0.6000")):
         assert call(tmp_path, "--metric", metric, "--set", changes[0]) == 0
         assert f"{metric} on the test split, 2 seeds: mean {mean}" in capsys.readouterr().out
+        expected = json.loads((tmp_path / "expected.json").read_text())
+        assert expected["metric"] == metric
+        assert expected["curves"]["fg_ari"] == {"5": [0.9, 0.8]}
+        assert expected["test"]["miou"] == [0.5, 0.7]
+        assert (tmp_path / "curves.png").stat().st_size > 1000
     assert call(tmp_path, "--metric", "mota", "--set", changes[0]) == 2
     assert "result.json: has no mota" in capsys.readouterr().err
 
