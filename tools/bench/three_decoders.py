@@ -221,8 +221,10 @@ def models(told: argparse.Namespace) -> list[Wanted]:
             if tokenizer:
                 changes["start.tokenizer"] = str(told.out / tokenizer)
             if tokenizer == "vqvae":
-                spread = events(told.out / tokenizer, "train")[-1]["latent_spread"]
-                changes["model.decoder.latent_scale"] = round(spread, 3)
+                logged = events(told.out / tokenizer, "train")
+                if not logged:
+                    sys.exit(f"error: {told.out / tokenizer} was stopped too early; delete it")
+                changes["model.decoder.latent_scale"] = round(logged[-1]["latent_spread"], 3)
             wanted.append(Wanted(recipe, told.out / f"{name}-{seed}", changes))
     return wanted
 

@@ -18,6 +18,7 @@ from slot_eval.streaming import Results
 
 RESULT = "result.json"
 FORMAT = 1
+VERSION = version("slot-eval")  # where it is not installed, that is told before anything is scored
 RowsFormat = Literal["jsonl", "csv"]
 
 
@@ -43,7 +44,7 @@ def make_result(
     }
     return {
         "format": FORMAT,
-        "slot_eval": version("slot-eval"),
+        "slot_eval": VERSION,
         "protocol": results.protocol.id,
         "protocol_settings": results.protocol.settings(),
         "model": model,
@@ -65,7 +66,7 @@ def make_distance(
     undefined = math.isnan(distance)
     return {
         "format": FORMAT,
-        "slot_eval": version("slot-eval"),
+        "slot_eval": VERSION,
         "protocol": "frechet",
         "protocol_settings": {"features": settings["features"]},
         **provenance,
