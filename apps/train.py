@@ -9,7 +9,8 @@ samples a step sees, how they are augmented and what noise the model draws are f
 seed and the step alone, so a resumed run computes where it was and repeats nothing.
 
 SIGTERM or SIGUSR1 to any process makes all of them save after the step they are in and leave with
-exit code 75, which means "start me again with --resume".
+exit code 75, which means "start me again with --resume". Ctrl-C does the same with exit code 130;
+twice, it stops at once.
 """
 
 from __future__ import annotations
@@ -53,7 +54,6 @@ from support.frozen_outputs import open_cache
 from support.held_out_loss import HeldOutLoss
 from support.inputs import inputs_of, training_frames
 from support.interruption import (
-    REQUEUE,
     Interruption,
     agree,
     compare_ranks,
@@ -330,7 +330,7 @@ def main(
             progress.close()
             accelerator.wait_for_everyone()  # the first to leave ends the others
             say(f"stopped by a signal after step {done}, everything is saved; --resume goes on")
-            raise typer.Exit(REQUEUE)
+            raise typer.Exit(interruption.code)
     progress.close()
     interruption.restore()
 

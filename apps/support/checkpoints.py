@@ -224,7 +224,10 @@ def _check_same_run(stated: Path, options: Mapping[str, Any], *, resume: bool) -
         before = with_newer_options(before)
     difference = first_difference(before, json.loads(json.dumps(options)), other="this one's")
     if difference:
-        raise ConfigError(f"{stated.parent}: holds another run; {difference}")
+        raise ConfigError(
+            f"{stated.parent}: holds another run; {difference}; a run in a folder of its own may "
+            f"begin with its weights (start.weights={stated.parent})"
+        )
 
 
 def _of_the_disk(error: BaseException) -> str | None:

@@ -10,7 +10,8 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from functools import wraps
+from typing import Any, NoReturn
 
 import typer
 from tqdm import tqdm
@@ -36,10 +37,10 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
             Ctrl-C.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
+    app.command()(_interruptible(command))
     try:
         # Not standalone: typer would print usage errors in a frame, in its own words.
-        sys.exit(app(arguments, standalone_mode=False))  # None for success, 130 on Ctrl-C
+        sys.exit(app(arguments, standalone_mode=False))  # None for success
     except typer.TyperException as error:
         sentence = error.format_message().replace("Value error, ", "").rstrip(".")
         fail(f"{sentence}; --help shows what is expected")
@@ -52,8 +53,27 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
             f"{error.filename or 'the output'}: cannot be written: {error.strerror}; what is "
             "finished stays, and with more room the same command goes on from there"
         )
+    except InterruptError:
+        if os.environ.get("RANK", "0") == "0":
+            tqdm.write("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
+
+
+class InterruptError(Exception):
+    """Ctrl-C, which typer itself would keep silent about."""
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def called(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt:
+            raise InterruptError from None
+
+    return called
 
 
 def run_and_leave(command: Callable[..., None]) -> NoReturn:

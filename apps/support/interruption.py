@@ -2,13 +2,15 @@
 
 A cluster that takes a machine back sends a signal first, to any one process of the job. All of
 them then save at the end of the step they are in and leave with the code ``REQUEUE``; started
-again with --resume, the run goes on as if nothing had happened. A loss that is not finite on one
-process would poison the weights of all: all of them leave the weights of that step as they were.
+again with --resume, the run goes on as if nothing had happened. Ctrl-C does the same, with a code
+that no script takes for a wish to be started again. A loss that is not finite on one process would
+poison the weights of all: all of them leave the weights of that step as they were.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Sequence
 from types import FrameType
@@ -20,36 +22,46 @@ from accelerate.utils import gather_object
 
 from slot_core import InputError
 from slot_eval.provenance import model_hash
+from support.command_line import INTERRUPTED
 
 REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: start me again
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+HEARD = b"\nstopping after this step; Ctrl-C again stops at once\n"
 
 
 class Interruption:
     """Remembers that the process was asked to stop.
 
-    The first SIGTERM or SIGUSR1 is a request. The second finds the handlers that were there
-    before, so a process that does not get to the end of its step can be stopped all the same.
+    The first signal of each kind is a request. The second finds the handler that was there before,
+    so a process that does not get to the end of its step can be stopped all the same. A launcher
+    that hears Ctrl-C sends its processes, which have heard it too, a SIGTERM.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.code = REQUEUE  # to leave with
         self._before: dict[signal.Signals, Any] = {}
 
     def listen(self) -> None:
-        """Take signals as requests from now on; only the main thread may."""
+        """Take SIGTERM, SIGUSR1 and Ctrl-C as requests from now on; only the main thread may."""
         for number in SIGNALS:
             self._before[number] = signal.signal(number, self._request)
 
     def restore(self) -> None:
         """Leave signals to whoever took them before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        for number in list(self._before):
+            self._restore(number)
+
+    def _restore(self, number: signal.Signals) -> None:
+        signal.signal(number, self._before.pop(number))
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        self.restore()
+        self._restore(signal.Signals(number))
+        if number == signal.SIGINT:
+            self.code = INTERRUPTED
+            if os.environ.get("RANK", "0") == "0":
+                os.write(2, HEARD)  # what Python buffers may be in the middle of something
 
 
 def leave_signals_to_parent(worker: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slot_core import InputError
-from slot_data.image_files import PICTURE_SUFFIXES, read_picture
+from slot_data.image_files import PICTURE_SUFFIXES, read_picture, refuse_other_pictures
 from slot_data.video_files import VIDEO_SUFFIXES
 from support.pictures import Picture
 from support.videos import find_videos, visible
@@ -23,6 +23,7 @@ def find(place: Path, *, frames: bool) -> tuple[dict[str, Path], dict[str, Path 
 
     Raises:
         InputError: if there is no such place, nothing in it, both kinds, or two of one name.
+        DataError: if a picture in it is of a kind that is not read.
     """
     kinds = ", ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES))
     if not place.exists():
@@ -37,6 +38,8 @@ def find(place: Path, *, frames: bool) -> tuple[dict[str, Path], dict[str, Path 
             raise InputError(f"{place}: is a file; --frames is for a folder of frames")
         if suffix in PICTURE_SUFFIXES:
             return {place.stem: place}, {}
+    if place.is_dir():
+        refuse_other_pictures(place)
     videos = find_videos(place, frames=frames)
     pictures = {} if frames or place.is_file() else find_pictures(place)
     if not pictures and not videos:

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from slot_core import InputError
-from slot_data import collate
+from slot_data import DataError, collate
 from slot_data.image_files import PICTURE_SUFFIXES, read_picture
 from slot_data.video_files import VIDEO_SUFFIXES
 from slot_decoders.latent_diffusion import DiffusionDecoder
@@ -152,7 +152,12 @@ def read_frames(place: Path) -> list[Picture]:
     source = visible(place, PICTURE_SUFFIXES) if place.is_dir() else place
     if not source:
         raise InputError(f"{place}: holds no pictures")
-    return list(open_video(source, FRAME_RATE).frames())
+    try:
+        return list(open_video(source, FRAME_RATE).frames())
+    except DataError as error:
+        if place.is_dir():
+            raise InputError(f"{error}; a folder is taken for the frames of one video") from None
+        raise
 
 
 def _find(

@@ -76,8 +76,9 @@ def test_a_bug_stays_loud():
         run(greet, ["bug"])
 
 
-def test_an_interrupt_exits_with_130():
+def test_an_interrupt_is_one_word_and_130(capsys: pytest.CaptureFixture[str]):
     assert ending("interrupt") == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_each_of_several_processes_says_its_number(

@@ -264,6 +264,16 @@ def test_what_cannot_be_done_is_one_sentence(
     assert "Traceback" not in told
 
 
+def test_a_folder_of_pictures_is_no_video(lively: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in (1, 2):
+        Image.new("RGB", (8 * number, 8)).save(folder / f"{number}.png")
+    with pytest.raises(SystemExit):
+        run(edit.main, [str(lively), str(folder), "--out", str(tmp_path / "out")])
+    assert "; a folder is taken for the frames of one video" in capsys.readouterr().err
+
+
 def test_pictures_of_two_sizes_exchange_slots(lively: Path, pictures: list[str], tmp_path: Path):
     other = tmp_path / "other.png"
     Image.new("RGB", (24, 16)).save(other)

@@ -30,7 +30,7 @@ from slot_eval.provenance import model_hash
 from support import interruption
 from support.checkpoints import RunFolder, damage_of
 from support.command_line import run
-from support.interruption import REQUEUE, end_workers, leave_signals_to_parent
+from support.interruption import Interruption, end_workers, leave_signals_to_parent
 from support.waiting import slowest
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -61,9 +61,11 @@ class Signals:
         return self.dataset[index]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)]
+)
 def test_a_signal_saves_at_the_end_of_the_step_and_asks_for_a_new_start(
-    tmp_path, tiny, monkeypatch, capsys, number
+    tmp_path, tiny, monkeypatch, capfd, number, code
 ):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert call(tiny(whole)) == 0
@@ -78,13 +80,29 @@ def test_a_signal_saves_at_the_end_of_the_step_and_asks_for_a_new_start(
                 else slot_data.load_dataset_by_name(*a, **k)
             ),
         )
-        assert call(tiny(stopped)) == REQUEUE == 75
-    assert "stopped by a signal after step 5" in capsys.readouterr().out
+        assert call(tiny(stopped)) == code
+    told = capfd.readouterr()
+    assert "stopped by a signal after step 5" in told.out
+    assert ("Ctrl-C again stops at once" in told.err) == (number == signal.SIGINT)
     assert (stopped / "checkpoints" / "last").resolve().name == "step-00000005"
     assert not (stopped / "test").exists()
     assert call([*tiny(stopped), "--resume"]) == 0
     assert signal.getsignal(number) == before
     assert_equal_runs(whole, stopped)
+
+
+def test_the_second_signal_of_a_kind_is_what_it_was_before():
+    interruption = Interruption()
+    interruption.listen()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # as of a launcher that was interrupted
+        assert (interruption.requested, interruption.code) == (True, 130)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        interruption.restore()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def poison(patch, steps):

@@ -257,6 +257,13 @@ def test_a_file_that_is_no_picture(checkpoint: Path, pictures: Path, out: Path, 
     )
 
 
+def test_a_picture_of_a_kind_that_is_not_read(checkpoint: Path, pictures: Path, out: Path, capsys):
+    save(noise(8, 8), pictures / "a.png")
+    save(noise(8, 8), pictures / "b.gif")
+    assert ending(checkpoint, pictures, "--out", out) == 2
+    assert f"{pictures / 'b.gif'} is a picture of a kind that is not read" in sentence(capsys)
+
+
 def test_two_pictures_of_one_name(checkpoint: Path, pictures: Path, out: Path, capsys):
     save(noise(8, 8), pictures / "a.png")
     save(noise(8, 8), pictures / "a.bmp")

@@ -29,6 +29,14 @@ def run(monkeypatch, capsys):
     return call
 
 
+def test_an_interrupt_is_one_word_and_130(run, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(catalog, "names", interrupted)
+    assert run("info") == (130, "", "interrupted\n")
+
+
 def test_info_prints_every_card_or_one(run):
     code, text, _ = run("info")
     assert code == 0
@@ -105,6 +113,11 @@ def test_classes_are_shown_where_objects_are_not_and_void_is_white():
     [
         (["info", "mnist"], "dataset 'mnist' is not one of shapes, folder, clevrtex"),
         (["show", "mnist", "--out", "a.png"], "dataset 'mnist' is not one of"),
+        (["info", "foldr"], "; did you mean 'folder'?"),
+        (
+            ["show", "shapes", "--out", "a.png", "--option", "num_frame=1"],
+            "; did you mean 'num_frames'?",
+        ),
         (["show", "shapes", "--out", "a.jpg"], "--out a.jpg does not end in .png"),
         (["show", "shapes", "--out", "no/a.png"], "--out no/a.png cannot be written: No such file"),
         (["show", "shapes", "--out", "a.png", "--split", "val"], "split 'val' of shapes is not"),

@@ -208,6 +208,17 @@ def test_faults_are_named(tmp_path, case, words):
     assert words in str(error.value)
 
 
+def test_a_picture_of_a_kind_that_is_not_read_is_not_left_out_silently(tmp_path):
+    write(tmp_path / "images" / "a.png")
+    write(tmp_path / "images" / ".thumbnails" / "a.gif")
+    assert ids(load(tmp_path)) == ["images/a.png"]
+    write(tmp_path / "images" / "b" / "scan.TIF")
+    with pytest.raises(
+        DataError, match=r"scan\.TIF is a picture of a kind that is not read; expec"
+    ):
+        load(tmp_path)
+
+
 def test_a_mask_of_another_size_and_a_broken_picture_are_named(tmp_path):
     write(tmp_path / "images/1.png")
     write(tmp_path / "masks/1.png", 4, 9, mask=True)

@@ -213,6 +213,14 @@ def test_wrong_input_is_one_sentence(cli, arguments, sentence):
     assert sentence in message.splitlines()[-1]
 
 
+def test_an_interrupt_is_one_word_and_130(cli, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slot_eval.commands.results.read_result", interrupted)
+    assert cli("seeds", "anywhere") == (130, "", "interrupted\n")
+
+
 def test_explain(cli):
     code, shown, _ = cli("explain", "dinosaur", "spot")
     assert code == 0

@@ -6,7 +6,7 @@ from typing import Any, cast
 from slot_data.card import Card
 from slot_data.dataset_card import suggested_slots as suggested_slots_of
 from slot_data.hub_folders import prepared_folder
-from slot_data.options import all_options, check_options
+from slot_data.options import all_options, check_options, meant
 from slot_data.options import parse_option as parse_option_of
 from slot_data.picture_cards import PICTURES
 from slot_data.prepared import Prepared, load_prepared
@@ -24,7 +24,9 @@ def names() -> list[str]:
 def card(name: str) -> Card:
     """Raises DataError for an unknown name."""
     if name not in _BY_NAME:
-        raise DataError(f"dataset {name!r} is not one of {', '.join(_BY_NAME)}")
+        raise DataError(
+            f"dataset {name!r} is not one of {', '.join(_BY_NAME)}{meant(name, _BY_NAME)}"
+        )
     return _BY_NAME[name]
 
 

@@ -23,6 +23,8 @@ Option = Annotated[
     list[str] | None, typer.Option(help="An option of the dataset as key=value; repeatable.")
 ]
 DATASET = "A dataset, a prepared folder, or the address of one, hf://datasets/ORG/NAME"
+INTERRUPTED = 130  # what a shell reports, and typer makes of Ctrl-C
+
 app = typer.Typer(
     help="Datasets of unsupervised object-centric learning.",
     add_completion=False,
@@ -38,6 +40,10 @@ def main() -> None:
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        raise
 
 
 @app.command()

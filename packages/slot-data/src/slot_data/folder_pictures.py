@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slot_data.clips import ClipChoice
 from slot_data.file_lists import files_below, later
-from slot_data.image_files import PICTURE_SUFFIXES, read_sample
+from slot_data.image_files import PICTURE_SUFFIXES, read_sample, refuse_other_pictures
 from slot_data.sample import DataError, Sample
 from slot_data.video_files import VIDEO_SUFFIXES
 
@@ -51,6 +51,7 @@ def picture_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, P
     """
     folder = section / "images"
     _refuse_videos(folder)
+    refuse_other_pictures(folder)
     pictures = files_below(folder, PICTURE_SUFFIXES)
     if not pictures:
         kinds = ", ".join(sorted(PICTURE_SUFFIXES))

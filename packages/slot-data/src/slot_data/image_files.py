@@ -18,9 +18,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from slot_data.file_lists import files_below
 from slot_data.sample import DataError, Sample
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+# Pictures, too, of which a folder that is searched for pictures must not be silent.
+OTHER_PICTURE_SUFFIXES = frozenset(
+    {".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff"}
+)
 # Pillow reads many more, of which nobody makes data, and one of them by running another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MOST_PIXELS = 89_478_485  # of one picture; Pillow itself refuses twice as many, and warns of these
@@ -158,6 +163,20 @@ def _open(path: PictureFile, upright: bool = False) -> Image.Image:
         raise
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def refuse_other_pictures(folder: Path) -> None:
+    """Raises DataError if a picture of a kind that is not looked for lies below a folder."""
+    others = [
+        path
+        for path in files_below(folder, OTHER_PICTURE_SUFFIXES)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if others:
+        raise DataError(
+            f"{others[0]} is a picture of a kind that is not read; expected files ending in "
+            f"{', '.join(sorted(PICTURE_SUFFIXES))}: save it as one, or move it out of {folder}"
+        )
 
 
 def size_of(shape: tuple[int, ...]) -> str:

@@ -3,12 +3,15 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from slot_data.framing import Framing
 from slot_data.sample import DataError
+
+LONGEST_NAME = 100  # longer ones resemble nothing, and to compare them takes long
 
 
 def allowed_options(loader: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -31,6 +34,7 @@ def check_options(dataset: str, loader: Callable[..., Any], options: Mapping[str
         if name not in allowed:
             raise DataError(
                 f"dataset {dataset!r} has no option {name!r}; it has {', '.join(allowed)}"
+                f"{meant(name, allowed)}"
             )
         kind = allowed[name].annotation
         if not _is_a(value, kind):
@@ -67,6 +71,12 @@ def parse_option(dataset: str, loader: Callable[..., Any], text: str) -> tuple[s
         return name, None
     kind = describe(allowed[name].annotation)
     raise DataError(f"option {name} of dataset {dataset!r} is {value!r}; expected {kind}")
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word; empty where it resembles none."""
+    close = get_close_matches(word[:LONGEST_NAME], list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def describe(kind: Any) -> str:

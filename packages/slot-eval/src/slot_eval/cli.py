@@ -27,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130  # what a shell reports, and typer makes of Ctrl-C
 COMMANDS = (
     *(run, score, reconstruct, compose, predict_video, physion_vqa),
     *(compare, explain, seeds),
@@ -36,15 +37,25 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line on ``sys.argv`` or these; the exit code is 0, or 2 on wrong input."""
+    """Run the command line on ``sys.argv`` or these; the exit code is 0, 2 on wrong input, or 130
+    on Ctrl-C."""
     try:
         code = app(args=arguments, standalone_mode=False)
     except EvalError as error:
         fail(str(error))
     except CLICK_ERROR as error:
         fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]: click's own
+    except typer.Abort:  # by which an older typer tells of it
+        leave(INTERRUPTED)
     else:
-        sys.exit(code or 0)
+        leave(code or 0)
+
+
+def leave(code: int) -> None:
+    """End with this exit code, and a word where it was Ctrl-C."""
+    if code == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    sys.exit(code)
 
 
 def fail(sentence: str) -> None:
