@@ -330,6 +330,7 @@ def main(
             progress.close()
             accelerator.wait_for_everyone()  # the first to leave ends the others
             say(f"stopped by a signal after step {done}, everything is saved; --resume goes on")
+            interruption.restore()
             raise typer.Exit(interruption.code)
     progress.close()
     interruption.restore()
