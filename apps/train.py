@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 from slot_core import ConfigError, ModelCard, sample_generators
 from slot_core.model_card import public_command, public_place
-from slot_data import AugmentedDataset, StepBatches, collate, load_dataset_by_name
+from slot_data import AugmentedDataset, DataError, StepBatches, collate, load_dataset_by_name
 from slot_data.augmentations import augmentations_by_name
 from slot_data.collate import Batch
 from slot_decoders.models import build_model
@@ -106,9 +106,9 @@ def main(
 
     # ------------------------------------------------------------------ data
     splits = options.data.splits
-    train_set = _load(options, splits.train, training=True)
-    validation_set = _load(options, splits.validation)
-    test_set = _load(options, splits.test) if splits.test else None
+    train_set = _load(options, "train")
+    validation_set = _load(options, "validation")
+    test_set = _load(options, "test") if splits.test else None
     protocols.get(options.validation.protocol)  # a misspelt one is told now, not after a while
 
     # ------------------------------------------------------------------ model and optimizer
@@ -366,9 +366,17 @@ def main(
     say(f"{_cpu_seconds():.0f} CPU-seconds; everything is in {out}")
 
 
-def _load(options: RunOptions, split: str, *, training: bool = False) -> Any:
-    wanted = options.data.dataset_options(training=training)
-    return load_dataset_by_name(options.data.name, split=split, **wanted)
+def _load(options: RunOptions, purpose: str) -> Any:
+    """The dataset for training, validation or test; of a split that is not there, its option."""
+    split = getattr(options.data.splits, purpose)
+    wanted = options.data.dataset_options(training=purpose == "train")
+    try:
+        return load_dataset_by_name(options.data.name, split=split, **wanted)
+    except DataError as error:
+        if not str(error).startswith("split "):
+            raise
+        without = "; null goes without a test" if purpose == "test" else ""
+        raise ConfigError(f"data.splits.{purpose}: {error}{without}") from None
 
 
 def _mask_source(model: Any) -> str | None:

@@ -120,6 +120,11 @@ def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys, mo
 
 
 MISTAKES = {
+    "unknown split": (["--set", "data.splits.train=learn"], "error: data.splits.train: split "),
+    "no test split": (
+        ["--set", "data.splits.test=exam"],
+        "; null goes without a test",
+    ),
     "unknown key": (["--set", "model.slot_dims=3"], "slot_dims"),
     "unknown dataset": (["--set", "data.name=shape"], "shape"),
     "unknown dataset option": (["--set", "data.levels=plain"], "levels"),
