@@ -12,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any, cast
@@ -26,6 +27,7 @@ from support.command_line import INTERRUPTED
 
 REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: start me again
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+ECHO = 0.5  # seconds in which a Ctrl-C that comes again is a launcher's
 HEARD = b"\nstopping after this step; Ctrl-C again stops at once\n"
 
 
@@ -34,12 +36,14 @@ class Interruption:
 
     The first signal of each kind is a request. The second finds the handler that was there before,
     so a process that does not get to the end of its step can be stopped all the same. A launcher
-    that hears Ctrl-C sends its processes, which have heard it too, a SIGTERM.
+    that hears Ctrl-C sends it on at once to its processes, which have heard it too: that is the
+    first one still.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self.code = REQUEUE  # to leave with
+        self._since = 0.0  # the first Ctrl-C
         self._before: dict[signal.Signals, Any] = {}
 
     def listen(self) -> None:
@@ -57,11 +61,15 @@ class Interruption:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        self._restore(signal.Signals(number))
-        if number == signal.SIGINT:
-            self.code = INTERRUPTED
+        if number != signal.SIGINT:
+            self._restore(signal.Signals(number))
+        elif self.code != INTERRUPTED:
+            self.code, self._since = INTERRUPTED, time.monotonic()
             if os.environ.get("RANK", "0") == "0":
                 os.write(2, HEARD)  # what Python buffers may be in the middle of something
+        elif time.monotonic() - self._since > ECHO:
+            self._restore(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def leave_signals_to_parent(worker: int) -> None:

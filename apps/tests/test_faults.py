@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from slot_eval.provenance import model_hash
 from support import interruption
 from support.checkpoints import RunFolder, damage_of
 from support.command_line import run
-from support.interruption import Interruption, end_workers, leave_signals_to_parent
+from support.interruption import ECHO, Interruption, end_workers, leave_signals_to_parent
 from support.waiting import slowest
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -96,8 +97,10 @@ def test_the_second_signal_of_a_kind_is_what_it_was_before():
     interruption.listen()
     try:
         os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)  # as of a launcher that was interrupted
+        os.kill(os.getpid(), signal.SIGINT)  # a launcher sends on what it hears
+        os.kill(os.getpid(), signal.SIGTERM)
         assert (interruption.requested, interruption.code) == (True, 130)
+        time.sleep(2 * ECHO)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:
