@@ -260,6 +260,7 @@ def draw_curves(folder: Path, seeds: list[int]) -> None:
                     [line["step"] / lines[-1]["step"] for line in lines],
                     [line[score] for line in lines],
                     color=f"C{list(MODELS).index(name)}",
+                    marker=".",  # so that a single validation is seen, too
                     label=name if number == 0 else None,
                 )
     for axis, title in zip(axes, ("FG-ARI", "mIoU"), strict=True):
