@@ -9,6 +9,10 @@ kept, DIR/SPLIT-seed<seed>-step<step>.npz gets ids, logits and outcomes.
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -15,6 +15,10 @@ removed slots are, and the rest stays the picture's own.
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 from pathlib import Path
 from typing import Annotated
 

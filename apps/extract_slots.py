@@ -11,6 +11,10 @@ The same command goes on with what a killed one left, on any number of processes
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any

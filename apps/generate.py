@@ -13,6 +13,10 @@ folder of its frames, and of the concepts ``concepts.png``, examples of each.
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 from pathlib import Path
 from typing import Annotated, Literal
 

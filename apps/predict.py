@@ -10,6 +10,10 @@ in ``support/findings.py``; what --boxes, --points and --masks hold, in ``suppor
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set

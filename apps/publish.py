@@ -10,6 +10,10 @@ it is. ``hf auth login`` says who you are, or the variable HF_TOKEN.
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 from pathlib import Path
 from typing import Annotated
 

@@ -9,6 +9,10 @@ command goes on with what a killed one left, on any number of processes.
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

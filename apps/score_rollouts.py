@@ -13,6 +13,10 @@ prediction.png and prediction.gif.
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -15,6 +15,10 @@ twice, it stops at once.
 
 from __future__ import annotations
 
+import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+
+# isort: split
+
 import atexit
 import hashlib
 import math
