@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from accelerate.state import AcceleratorState
-
-# For the processes that tests start: two of them must not fight over two cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY = {
     "model.num_slots": 4,
