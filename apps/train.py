@@ -300,7 +300,9 @@ def main(
                 batch_size=options.validation.batch_size,
                 loss=unseen,
             )
-            found = {**means(validation), "loss": unseen.mean()}
+            found = means(validation)
+            if not math.isnan(mean := unseen.mean()):
+                found["loss"] = mean
             accelerator.log({f"validation/{name}": mean for name, mean in found.items()}, step=done)
             if log:
                 told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())

@@ -9,13 +9,14 @@ learned between them, or by what anneals.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 
-from slot_core import LossOutput, sample_generators
+from slot_core import InputError, sample_generators
+from slot_core.noise import Generators
 from slot_decoders.models.slot_autoencoder import without_gradients
 from support.inputs import inputs_of
 
@@ -39,12 +40,19 @@ class HeldOutLoss:
     def update(self, batch: Mapping[str, Any], device: torch.device) -> None:
         """Take in a collated batch.
 
+        One that lacks what only training needs, such as the pixels of slots, counts for nothing.
+
         Raises:
-            InputError, DataError: as ``inputs_of`` does.
+            DataError: as ``inputs_of`` does.
         """
         for part in _parts(batch, self.num_frames, self.batch_size):
+            try:
+                inputs = inputs_of(self.model, part, device)
+            except InputError:
+                return
             count = len(part["id"])
-            total = float(_forward(self.model, part, self.progress, device).total)
+            own = sample_generators(0, 0, part["id"], device)
+            total = _total(self.model, inputs, own, self.progress)
             self._sums.append((total * count, count))
 
     def mean(self) -> float:
@@ -55,11 +63,8 @@ class HeldOutLoss:
 
 
 @without_gradients
-def _forward(
-    model: Any, batch: Mapping[str, Any], progress: float, device: torch.device
-) -> LossOutput:
-    own = sample_generators(0, 0, batch["id"], device)
-    return model(*inputs_of(model, batch, device), generator=own, progress=progress)
+def _total(model: Any, inputs: Sequence[Any], generator: Generators, progress: float) -> float:
+    return float(model(*inputs, generator=generator, progress=progress).total)
 
 
 def _parts(batch: Mapping[str, Any], num_frames: int, batch_size: int) -> Iterator[dict[str, Any]]:

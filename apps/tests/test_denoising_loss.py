@@ -80,6 +80,8 @@ def test_the_decoder_stays_and_the_slots_are_moved(place: Path, tmp_path: Path):
     logged = events(tmp_path / "run", "train")
     assert all(event["loss"] == event["image_denoising"] for event in logged)
     assert all(event["gradient_norm"] > 0 for event in logged)
+    # Its validation has no pixels, so there is no held-out loss of them.
+    assert "loss" not in events(tmp_path / "run", "validation")[0]
     # Every weight of SlotFormer moves, though no loss is on the slots themselves.
     fewer = trained(place, tmp_path / "fewer", 2)
     for name in weights.keys() - decoder.keys():

@@ -84,7 +84,11 @@ def test_a_dataset_knows_all_of_its_options(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("shape", {}, f"dataset 'shape' is not one of {', '.join(catalog.names())}"),
+        (
+            "shape",
+            {},
+            f"dataset 'shape' is not one of {', '.join(catalog.names())}; did you mean 'shapes'?",
+        ),
         (
             "shapes",
             {"size": 64},
