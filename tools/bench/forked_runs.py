@@ -18,8 +18,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path += [str(ROOT / "apps"), str(ROOT / "apps" / "tests")]
 
-from conftest import TINY  # noqa: E402  (the path to it is set above)
 from runs import last_step  # noqa: E402
+from tiny_run import TINY  # noqa: E402  (the path to it is set above)
 
 import train  # noqa: E402  (the path to it is set above)
 from support.command_line import run  # noqa: E402

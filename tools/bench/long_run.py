@@ -26,7 +26,7 @@ from matplotlib import pyplot
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "apps" / "tests"))
 
-from conftest import TINY  # noqa: E402  (the path to it is set above)
+from tiny_run import TINY  # noqa: E402  (the path to it is set above)
 
 CHANGES = {
     "data.num_samples": None,  # as many as the dataset has
