@@ -1,4 +1,5 @@
-"""One thread for each process of the tests: they are small, and processes share the cores."""
+"""One thread for each process of the tests, and for those that they start: models this small gain
+nothing from more, and lose much where another process wants the cores."""
 
 import os
 

@@ -16,10 +16,6 @@ from slot_decoders.models.state_dicts import get_origin
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside the tests
 
-# Models this small gain nothing from threads, and lose much where another job wants the cores.
-torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
-
 TINY = {
     "num_slots": 3,
     "slot_dim": 8,
