@@ -311,7 +311,7 @@ def main(
                 if expectation and (remark := expectation.remark(done, found)):
                     say(remark)
                 log.write("validation", done, **found)
-                if not last:
+                if options.log.curves and not last:
                     draw_progress(out, expectation)
                 draw(
                     published,
@@ -366,7 +366,7 @@ def main(
             say(result_table(result))
             if expectation and (remark := expectation.remark_on_test(means(test))):
                 say(remark)
-    if log:
+    if log and options.log.curves:
         draw_progress(out, expectation)
     accelerator.end_training()
     say(f"{_cpu_seconds():.0f} CPU-seconds; everything is in {out}")

@@ -131,6 +131,7 @@ class LogOptions(StrictConfig):
 
     every: PositiveInt = 50
     trackers: tuple[str, ...] = ()
+    curves: bool = True  # whether curves.png is drawn anew at each validation and at the end
 
 
 class RunOptions(StrictConfig):

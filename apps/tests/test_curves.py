@@ -23,6 +23,7 @@ def line(kind, step, **values):
     return {"kind": kind, "step": step, **values}
 
 
+DRAWN = {"log.curves": True}
 LOG = [
     line("train", 1, loss=4.0, whole=4.0, part=1.5, learning_rate=0.1, sample_ids="ab"),
     line("train", 2, loss=2.0, whole=2.0, part=0.5, learning_rate=0.1, sample_ids="cd"),
@@ -91,7 +92,7 @@ def test_a_run_that_has_only_begun_is_drawn(tmp_path, panels):
 
 def test_a_training_leaves_its_curves(tmp_path, tiny, panels):
     with pytest.raises(SystemExit):
-        run(train.main, tiny(tmp_path / "run"))
+        run(train.main, tiny(tmp_path / "run", **DRAWN))
     assert (tmp_path / "run" / "curves.png").exists()
     scores = [(event["step"], event["fg_ari"]) for event in events(tmp_path / "run", "validation")]
     assert lines(panels["fg_ari"])[0] == scores
@@ -105,7 +106,7 @@ def test_curves_that_cannot_be_drawn_do_not_stop_training(tmp_path, tiny, monkey
 
     monkeypatch.setattr("support.scoring.draw_curves", broken)
     with pytest.raises(SystemExit) as stopped:
-        run(train.main, tiny(tmp_path / "run"))
+        run(train.main, tiny(tmp_path / "run", **DRAWN))
     assert not stopped.value.code
     assert "could not draw curves.png" in capsys.readouterr().err
 

@@ -60,6 +60,7 @@ def trained(place: Path, out: Path, num_steps: int, **changes: Any) -> dict[str,
         "validation.num_samples": 4,
         "checkpoint.every": num_steps,
         "log.every": 1,
+        "log.curves": False,
     }
     tiny = {"burn_in": BURN_IN, "model_dim": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 8}
     settings |= {f"model.dynamics.{key}": value for key, value in tiny.items()}

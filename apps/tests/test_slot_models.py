@@ -75,6 +75,7 @@ def words_of(recipe: str, place: Path, out: Path, **changes: Any) -> list[str]:
         "validation.batch_size": 4,
         "checkpoint.every": 2,
         "log.every": 1,
+        "log.curves": False,
     }
     if recipe.startswith("slot_former"):
         settings |= {f"model.dynamics.{key}": value for key, value in TINY_FORMER.items()}

@@ -44,6 +44,7 @@ RUN = {
     "validation.num_pictures": 1,
     "checkpoint.every": 2,
     "log.every": 1,
+    "log.curves": False,
 }
 
 
