@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slot_core import ClusteredSlots, InputError, SlotAttention
-from slot_core.clustered_slots import positions_of
+from slot_core.clustered_slots import farthest_points, positions_of
 from slot_core.conditioned_slots import ConditioningKind
 
 CLOSE = {"rtol": 0, "atol": 1e-6}
@@ -56,6 +56,19 @@ def test_a_kmeans_start_finds_the_clusters_before_any_training():
     found = attention.argmax(dim=1)
     for sample in found:
         assert len({(a, b) for a, b in zip(sample.tolist(), labels.tolist(), strict=True)}) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_seeds_are_spread_in_single_precision(dtype: torch.dtype):
+    # Much alike, as features of one frame are: half precision loses the differences in the lengths.
+    generator = torch.Generator().manual_seed(5)
+    common = 4 * torch.randn(1, 1, 64, generator=generator)
+    points = (common + 0.2 * torch.randn(2, 256, 64, generator=generator)).to(dtype)
+    taken, there = points[:, :2] + 0.1, torch.tensor([[True, False], [True, True]])
+    expected = farthest_points(points.double().float(), 7, taken.float(), there)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(farthest_points(points, 7, taken, there), expected)
+    assert torch.equal(farthest_points(points, 7, taken, there), expected)
 
 
 def told_of(position: int) -> Tensor:

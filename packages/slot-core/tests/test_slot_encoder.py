@@ -170,6 +170,14 @@ def test_inertia_holds_a_slot_that_wins_little_and_only_after_the_first_frame(vi
     torch.testing.assert_close(immovable[:, 4], immovable[:, 0], rtol=0, atol=1e-5)
 
 
+def test_inertia_holds_a_slot_where_it_was_predicted(video: Tensor):
+    predictor = ResidualMLPPredictor(10)
+    whole = make_encoder(predictor=predictor, inertia=1e9).eval()(video[:, :2]).slots
+    predicted, _ = predictor(whole[:, 0])
+    assert (predicted - whole[:, 0]).abs().max() > 0.1
+    torch.testing.assert_close(whole[:, 1], predicted, rtol=0, atol=1e-5)
+
+
 def test_a_predictor_sees_every_frame_but_the_first_of_a_video(video: Tensor):
     encoder = make_encoder(predictor=remembering())
     assert encoder.predictor is not None

@@ -96,9 +96,22 @@ def farthest_points(
 ) -> Int[Tensor, "batch count"]:
     """Indices of ``count`` points: nearest to the mean, then each farthest from all before.
 
-    Points ``taken`` before count like those chosen, where ``present``.
+    Points ``taken`` before count like those chosen, where ``present``. In single precision, also
+    under autocast: the distances are small differences of large products, and features of one frame
+    are often much alike.
     """
-    points = points.float()
+    with torch.autocast(points.device.type, enabled=False):
+        return _farthest_points(
+            points.float(), count, None if taken is None else taken.float(), present
+        )
+
+
+def _farthest_points(
+    points: Float[Tensor, "batch positions dim"],
+    count: int,
+    taken: Float[Tensor, "batch others dim"] | None,
+    present: Bool[Tensor, "batch others"] | None,
+) -> Int[Tensor, "batch count"]:
     lengths = points.square().sum(dim=-1)
     rows = torch.arange(len(points), device=points.device)
 
@@ -109,7 +122,7 @@ def farthest_points(
 
     nearest = torch.full_like(lengths, torch.inf)
     if taken is not None and present is not None:
-        for other, there in zip(taken.float().unbind(1), present.unbind(1), strict=True):
+        for other, there in zip(taken.unbind(1), present.unbind(1), strict=True):
             distances = squared_distances(other).masked_fill(~there[:, None], torch.inf)
             nearest = torch.minimum(nearest, distances)
     chosen = squared_distances(points.mean(dim=1)).argmin(dim=1)
