@@ -160,6 +160,22 @@ def test_samples_are_made_of_codes_unless_told_otherwise(make: Make, slots: Tens
     assert make(quantize_denoised=False).correction is None
 
 
+@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_decoder_in_half_precision_samples_in_single(make: Make, pixels: bool, dtype):
+    decoder = make(pixels=pixels).eval()
+    for parameter in decoder.parameters():
+        parameter.data = parameter.data.to(dtype).float()  # the same network in both
+    noise = decoder.draw_noise(1, torch.Generator().manual_seed(2))
+    slots = torch.randn(1, 1, 4, 6).to(dtype)
+    expected = decoder.sample(slots.float(), noise=noise, num_steps=8).reconstruction
+    got = decoder.to(dtype).sample(slots, noise=noise, num_steps=8).reconstruction
+    assert got.dtype == dtype
+    assert got.isfinite().all()
+    if pixels:  # latents between two codes may go to either
+        assert (got.float() - expected).abs().mean() < 0.05 * expected.abs().mean()
+
+
 def test_pixels_are_denoised_without_a_tokenizer(make: Make, slots: Tensor, video: Tensor):
     decoder = make(pixels=True, pixel_range=(-0.5, 2.0)).eval()
     assert torch.equal(decoder.encode(video[0]), video[0])

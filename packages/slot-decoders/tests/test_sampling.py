@@ -108,7 +108,10 @@ def test_every_scheduler_finds_what_the_model_knows(name: str, target: Target):
     torch.testing.assert_close(run(name, target), CLEAN, atol=0.1, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm_solver"])
+KNOW_NO_CLEAN_LATENTS = ["EulerAncestralDiscreteScheduler", "KDPM2DiscreteScheduler"]
+
+
+@pytest.mark.parametrize("name", [*ANY, *KNOW_NO_CLEAN_LATENTS])
 def test_a_model_may_predict_the_clean_latents_themselves(name: str):
     torch.testing.assert_close(run(name, "x0"), CLEAN, atol=0.1, rtol=0)
 
@@ -128,14 +131,15 @@ def test_ddim_corrects_the_belief_and_keeps_the_noise_that_the_model_told():
         seen.append(clean)
         return torch.ones_like(clean)
 
-    made = run("ddim", num_steps=1, correct=correct)  # one step, from time 1 to time 0
-    noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    signal, spread = (float(x) for x in (SCHEDULE.signal[1], (1 - SCHEDULE.signal[1] ** 2).sqrt()))
-    torch.testing.assert_close(seen[0], CLEAN)
-    told = (noise - signal * CLEAN) / spread
-    end = SCHEDULE.signal[0]
-    expected = float(end) + float((1 - end**2).sqrt()) * told
-    torch.testing.assert_close(made, expected, atol=1e-3, rtol=1e-4)
+    made = run("ddim", num_steps=2, correct=correct)  # from time 501 to time 1 to time 0
+    signal = SCHEDULE.signal[[501, 1, 0]].tolist()
+    spread = (1 - SCHEDULE.signal[[501, 1, 0]] ** 2).sqrt().tolist()
+    noisy = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    for here, there in ((0, 1), (1, 2)):
+        torch.testing.assert_close(seen[here], CLEAN, atol=1e-3, rtol=1e-3)
+        told = (noisy - signal[here] * CLEAN) / spread[here]
+        noisy = signal[there] + spread[there] * told
+    torch.testing.assert_close(made, noisy, atol=1e-3, rtol=1e-4)
 
 
 def test_a_scheduler_s_own_settings_are_kept_and_its_noise_is_not():
@@ -147,6 +151,33 @@ def test_a_scheduler_s_own_settings_are_kept_and_its_noise_is_not():
     assert usual == 50
     assert own.config["prediction_type"] == "epsilon"  # it is not changed
     torch.testing.assert_close(run(EulerDiscreteScheduler()), CLEAN, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    ["CogVideoXDDIMScheduler", DDIMScheduler(rescale_betas_zero_snr=True)],
+    ids=str,
+)
+def test_a_scheduler_does_not_change_the_noise_of_the_training(scheduler: object):
+    made, _ = make_scheduler(scheduler, SCHEDULE, "epsilon")
+    torch.testing.assert_close(
+        made.alphas_cumprod.double(), SCHEDULE.signal**2, atol=1e-6, rtol=1e-4
+    )
+
+
+def test_a_scheduler_that_does_not_lead_to_pictures_is_refused():
+    for name in ("DDIMInverseScheduler", "CogVideoXDPMScheduler"):
+        with pytest.raises(InputError, match=f"{name} does not lead from noise to pictures"):
+            make_scheduler(name, SCHEDULE, "epsilon")
+
+
+@pytest.mark.parametrize(
+    ("name", "num_steps", "begin"),
+    [("ddim", 1, 1), ("ddim", 600, 600), ("ddim", 1000, 1000), ("EulerDiscreteScheduler", 1, 0)],
+)
+def test_steps_that_do_not_begin_at_noise_are_refused(name: str, num_steps: int, begin: int):
+    with pytest.raises(InputError, match=f"num_steps is {num_steps}, .* time {begin} of 999"):
+        run(name, num_steps=num_steps)
 
 
 @pytest.mark.parametrize(

@@ -221,8 +221,10 @@ class DiffusionDecoder(nn.Module):
         correct = self.correction
         if kept is not None:
             correct = self._keeping(kept, correct)
+        kind = _dtype(self.denoiser)
         steps = denoise(
-            lambda noisy, times: self.denoiser(noisy, times, flat),
+            # The steps are in single precision, whatever the network's: they are small.
+            lambda noisy, times: self.denoiser(noisy.to(kind), times, flat).to(noisy.dtype),
             noise,
             solver,
             self.schedule,
@@ -250,7 +252,9 @@ class DiffusionDecoder(nn.Module):
     def paint(self, latents: Latents) -> Float[Tensor, "frames 3 frame_height frame_width"]:
         """Clean latents to normalised frames; quantised on the way where there are codes."""
         latents = latents * self.latent_scale
-        return latents if self.tokenizer is None else self.tokenizer.decode(latents)
+        if self.tokenizer is None:
+            return latents.to(_dtype(self.denoiser))
+        return self.tokenizer.decode(latents.to(_dtype(self.tokenizer)))
 
     @property
     def correction(self) -> Correction | None:
@@ -274,7 +278,12 @@ class DiffusionDecoder(nn.Module):
 
     def _quantize(self, latents: Latents) -> Latents:
         assert self.tokenizer is not None
-        return self.tokenizer.quantize(latents * self.latent_scale) / self.latent_scale
+        scaled = (latents * self.latent_scale).to(_dtype(self.tokenizer))
+        return self.tokenizer.quantize(scaled).to(latents.dtype) / self.latent_scale
+
+
+def _dtype(part: nn.Module) -> torch.dtype:
+    return next(part.parameters()).dtype
 
 
 def _latent_shape(

@@ -48,6 +48,9 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 DEFAULT_SCHEDULER = "dpm_solver"
 DEFAULT_STEPS = 50  # of a scheduler that is named by its class
+# Settings of some schedulers that change how much noise there is at a time, and the values that
+# leave it as the model was trained with.
+SAME_NOISE = {"rescale_betas_zero_snr": False, "snr_shift_scale": 1.0}
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,28 @@ def make_scheduler(scheduler: Any, schedule: NoiseSchedule, target: Target) -> t
             f"the scheduler {kind.__name__} is not for noise of preserved variance; expected one "
             f"such as {', '.join(SETTINGS)} or EulerDiscreteScheduler"
         )
+    _check_samples(kind)
     if isinstance(scheduler, str) and "clip_sample" in known:
         settings = {"clip_sample": False, **settings}  # latents know no bounds
     made = kind.from_config(
         base,
         **settings,
+        **{name: value for name, value in SAME_NOISE.items() if name in known},
         num_train_timesteps=schedule.num_steps,
         trained_betas=schedule.betas.tolist(),
         prediction_type=PREDICTION_TYPES[target],
     )
     return made, min(steps, schedule.num_steps)
+
+
+def _check_samples(kind: type[Any]) -> None:
+    """Raise InputError for a scheduler that does not lead from noise to latents step by step."""
+    wanted = list(inspect.signature(kind.step).parameters.values())[4:]  # self, and the usual three
+    if "Inverse" in kind.__name__ or any(one.default is one.empty for one in wanted):
+        raise InputError(
+            f"the scheduler {kind.__name__} does not lead from noise to pictures by itself; "
+            f"expected one such as {', '.join(SETTINGS)} or EulerDiscreteScheduler"
+        )
 
 
 def _scheduler_class(diffusers: Any, name: str) -> Any:
@@ -155,16 +170,20 @@ def denoise(
         generator: draws what the scheduler adds.
 
     Raises:
-        InputError: if the number of steps is not between 1 and that of the training.
+        InputError: if the number of steps is not between 1 and that of the training, or the
+            scheduler would not begin near the end of the training's with so many.
     """
     if not 1 <= num_steps <= schedule.num_steps:
         raise InputError(
             f"num_steps is {num_steps}, expected 1 to {schedule.num_steps}, the steps of the "
             f"training"
         )
+    if correct is None and target == "x0" and "thresholding" not in scheduler.config:
+        correct = _unchanged  # most schedulers without it take no clean latents
     if correct is not None:
         scheduler, correct = _with_correction(scheduler, correct)
     scheduler.set_timesteps(num_steps, device=noise.device)
+    _check_beginning(scheduler, num_steps, schedule.num_steps)
     options = _step_options(scheduler, generator)
     latents = noise * scheduler.init_noise_sigma
     for time in scheduler.timesteps:
@@ -190,6 +209,27 @@ def _with_correction(scheduler: Any, correct: Correction) -> tuple[Any, Correcti
         scheduler._threshold_sample = correct
         return scheduler, None
     return scheduler.from_config(scheduler.config, prediction_type=PREDICTION_TYPES["v"]), correct
+
+
+def _unchanged(latents: Latents) -> Latents:
+    return latents
+
+
+def _check_beginning(scheduler: Any, num_steps: int, trained: int) -> None:
+    """Raise InputError unless the first step takes its latents for (nearly) nothing but noise.
+
+    Steps that are a whole number of the training's each, counted from its beginning, end early
+    where their number does not divide the training's: 600 of 1,000 would begin at time 600. And a
+    single one of them begins at the beginning, where noise would be taken for the picture.
+    """
+    begin = float(scheduler.timesteps[0])
+    missing = trained - 1 - begin
+    if missing < 0 or missing > max(trained / num_steps, trained / 8) or begin < trained / 2 - 1:
+        raise InputError(
+            f"num_steps is {num_steps}, with which {type(scheduler).__name__} begins at time "
+            f"{begin:g} of {trained - 1}, where the training has no noise alone; expected another "
+            f"number, such as a divisor of {trained}, 2 to {trained // 2}"
+        )
 
 
 def _step_options(scheduler: Any, generator: torch.Generator | None) -> dict[str, Any]:
