@@ -7,12 +7,13 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_hub_model import TinyConfig, TinyModel, fingerprint, make_tiny_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from slot_core import CheckpointError, ConfigError, HubModel, InputError, ModelCard
 
@@ -262,3 +263,70 @@ def test_a_place_that_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="cannot save the model to"):
         make_tiny_model().save_pretrained(tmp_path / "file")
+
+
+# --- what could not be loaded is not saved ------------------------------------------------------
+
+
+class OtherLinear(nn.Linear):
+    """Of the same weights, so they would load, into a model that computes something else."""
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        (OtherLinear(4, 5), "the model's linear is a OtherLinear, but .* describes a Linear there"),
+        (nn.Sequential(nn.Linear(4, 5)), "the model's linear is a Sequential, but"),
+        (nn.Linear(4, 6), r"linear.bias has the shape \[6\], but its configuration describes \[5"),
+    ],
+)
+def test_a_part_that_the_configuration_does_not_describe(
+    tmp_path: Path, part: nn.Module, sentence: str
+):
+    model = make_tiny_model()
+    model.linear = part  # pyright: ignore[reportAttributeAccessIssue]: what the test is about
+    with pytest.raises(CheckpointError, match=sentence):
+        model.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_part_beside_those_that_the_configuration_describes(tmp_path: Path):
+    model = make_tiny_model()
+    model.more = nn.Identity()
+    with pytest.raises(CheckpointError, match=r"more is a Identity, .* describes no such part"):
+        model.save_pretrained(tmp_path / "saved")
+
+
+class Mine(TinyModel):
+    """A part of one's own in its place: in ``from_config``, as the sentence says. Not buildable
+    without memory, as it reads a value."""
+
+    @classmethod
+    def from_config(cls, config: Any) -> TinyModel:
+        model = cls(config)
+        assert model.gains.sum().item() == 3.0
+        model.linear = OtherLinear(config.dim, config.part.width)
+        return model
+
+
+def test_a_subclass_that_builds_its_part_saves_and_loads(tmp_path: Path):
+    model = Mine.from_config(TinyConfig())
+    drawn = torch.random.get_rng_state()
+    model.save_pretrained(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), drawn)
+    loaded = Mine.from_pretrained(tmp_path)
+    assert type(loaded.linear) is OtherLinear
+    assert fingerprint(loaded) == fingerprint(model)
+
+
+class Twice(TinyModel):
+    """Two parts that share their weights."""
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__(config)
+        self.again = self.linear
+
+
+def test_weights_that_are_there_twice_are_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"linear.weight and again.weight are the same mem"):
+        Twice(TinyConfig()).save_pretrained(tmp_path / "saved")

@@ -301,3 +301,34 @@ def test_the_encoder_runs_in_other_dtypes(video: Tensor, dtype: torch.dtype):
     got = encoder.to(dtype)(video.to(dtype)).slots
     assert got.dtype == dtype
     assert (got.float() - expected).norm() < 0.05 * expected.norm()
+
+
+class Fixed(nn.Module):
+    """A corrector of one's own, with two arguments and nothing else."""
+
+    def __init__(self, turned: bool = False) -> None:
+        super().__init__()
+        self.turned = turned
+
+    def forward(self, features: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        attention = (slots @ features[..., : slots.shape[-1]].transpose(1, 2)).softmax(dim=1)
+        return slots + 1, attention.transpose(1, 2) if self.turned else attention
+
+
+def test_a_corrector_of_ones_own_takes_features_and_slots(video: Tensor):
+    encoder = make_encoder()
+    encoder.corrector = Fixed()
+    output = encoder(video)
+    torch.testing.assert_close(output.slots[:, 4], output.slots[:, 0] + 4)
+    encoder.first_iterations = 2
+    with pytest.raises(TypeError, match="positional arguments"):
+        encoder(video)
+
+
+def test_attention_that_lies_the_other_way_round_is_refused(video: Tensor):
+    encoder = make_encoder()
+    encoder.corrector = Fixed(turned=True)
+    with pytest.raises(
+        InputError, match=r"Fixed gives .* attention \[2, 24, 3\], expected .* \[2, 3, 24\]"
+    ):
+        encoder(video)

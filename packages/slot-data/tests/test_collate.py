@@ -3,6 +3,8 @@
 # pyright: reportTypedDictNotRequiredAccess=false
 # (a sample of `shapes` always has labels)
 
+from typing import Any, cast
+
 import pytest
 import torch
 
@@ -74,3 +76,38 @@ def test_labels_that_do_not_fit_name_their_sample():
     sample["labels"] = sample["labels"][:, :60]
     with pytest.raises(DataError, match=r"'train-0-000000': labels of shape \(1, 60, 64\)"):
         collate([sample])
+
+
+PICTURE = torch.zeros(3, 4, 5, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"id": 7}, "a sample has the keys video, id, labels and no text as its 'id'"),
+        ({"video": None}, "sample 'a': the video is NoneType, expected a tensor of uint8 [time 3"),
+        (
+            {"video": PICTURE},
+            "sample 'a': the video is a Tensor of torch.uint8 [3, 4, 5], exp",
+        ),
+        (
+            {"video": PICTURE[None].float()},
+            "torch.float32 [1, 3, 4, 5], expected a tensor",
+        ),
+        ({"video": PICTURE.movedim(0, -1)[None]}, "[1, 4, 5, 3], expected a tensor of uint8 [time"),
+        ({"video": PICTURE[None].numpy()}, "a ndarray of uint8 [1, 3, 4, 5], expected a tensor"),
+        ({"labels": torch.zeros(1, 4, 5)}, "'a': labels are a Tensor of torch.float32 [1, 4, 5]"),
+        ({"labels": PICTURE[:1].numpy()}, "'a': labels are a ndarray of uint8 [1, 4, 5], expected"),
+    ],
+)
+def test_what_is_no_sample_is_told_what_is_one(change: dict, sentence: str):
+    sample: Any = {"video": PICTURE[None], "id": "a", "labels": PICTURE[:1]}
+    assert collate([sample])["video"].shape == (1, 1, 3, 4, 5)
+    with pytest.raises(DataError) as error:
+        collate([sample | change])
+    assert sentence in str(error.value)
+
+
+def test_a_sample_without_pixels_or_slots_is_none():
+    with pytest.raises(DataError, match="sample 'a' has no 'video'; it has id, labels"):
+        collate([cast(Any, {"id": "a", "labels": PICTURE[:1]})])

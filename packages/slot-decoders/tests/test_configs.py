@@ -13,6 +13,7 @@ from slot_core import (
     InputError,
     RecurrentPredictor,
     ResidualMLPPredictor,
+    SlotAttention,
     TransformerPredictor,
 )
 from slot_core.backbones import CNN, ResNet
@@ -192,6 +193,7 @@ def test_both_kinds_of_backbone_are_built():
 
 def test_widths_follow_from_the_slot_unless_stated():
     corrector = build_encoder(SlotAutoencoderConfig(slot_dim=24)).corrector
+    assert isinstance(corrector, SlotAttention)
     assert corrector.to_key.in_features == 24
     assert corrector.mlp is not None
     assert corrector.mlp[1].out_features == 48

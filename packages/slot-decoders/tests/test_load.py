@@ -73,9 +73,10 @@ def test_a_fresh_process_computes_the_same_and_refuses_wrong_input(
     for ours, theirs in zip(here, torch.load(made, weights_only=True), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
     assert run.stdout.splitlines() == [
-        "the video has the shape [2, 3, 16, 16], expected [batch time 3 height width]",
+        "the video has the shape [2, 3, 16, 16], expected [batch time 3 height width]; "
+        "pictures are videos of one frame, pictures[:, None], and one video is video[None]",
         "the video has the shape [2, 2, 2, 16, 16], expected [batch time 3 height width]",
-        "the video is torch.uint8, expected floats in [0, 1]",
+        "the video is torch.uint8, expected floats in [0, 1]; video / 255 makes them of bytes",
         "the video has no frames; expected at least 1",
         "the mask source is 'attention'; expected 'encoder' or 'decoder'",
     ]

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from slot_core import InputError
+from slot_core import DecoderOutput, InputError, LossOutput
 from slot_decoders.models import SlotAutoencoder, SlotAutoencoderConfig, build_model, presets
 
 METHODS: dict[str, Callable[[SlotAutoencoder, Tensor], Any]] = {
@@ -354,3 +355,51 @@ def test_building_twice_from_one_configuration_gives_the_same_model(
         made.append(build_model(tiny_config).segment(video))
     torch.testing.assert_close(made[0], made[1], rtol=0, atol=0)
     assert tiny_config.model_dump() == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_colours_that_are_no_colours_are_refused_where_nothing_is_learned(
+    model: SlotAutoencoder, video: Tensor, method: str
+):
+    with pytest.raises(InputError, match=r"expected floats in \[0, 1\].*video / 255"):
+        METHODS[method](model, video * 255)
+    with pytest.raises(InputError, match=r"expected floats in \[0, 1\].*video / 255"):
+        next(model.stream([video * 255]))
+
+
+def test_slots_of_another_shape_are_refused(
+    model: SlotAutoencoder, video: Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    slots = model.encode(video).slots
+    for wrong in (slots[:, 0], slots[..., 1:]):
+        with pytest.raises(InputError, match=r"the slots have the shape .*, expected \[batch time"):
+            model.sample(wrong)
+
+
+class Features(nn.Module):
+    """A decoder that makes features and masks of a few places, and no pictures."""
+
+    default_mask_source = "decoder"
+
+    def forward(self, slots: Tensor, target: Tensor, generator: Any = None) -> LossOutput:
+        loss = self.decode(slots).reconstruction.square().mean()
+        return LossOutput(loss, {"features": loss})
+
+    def decode(self, slots: Tensor, generator: Any = None) -> DecoderOutput:
+        batch, time, _, dim = slots.shape
+        places = slots.mean(2)[..., None, None].expand(batch, time, dim, 4, 4)
+        masks = slots.mean(-1).softmax(2)[..., None, None].expand(*slots.shape[:3], 4, 4)
+        return DecoderOutput(places, masks)
+
+
+def test_a_decoder_of_features_segments_and_says_that_it_paints_nothing(
+    model: SlotAutoencoder, video: Tensor
+):
+    model.decoder = Features()
+    model(video).total.backward()
+    masks = model.segment(video)
+    torch.testing.assert_close(masks.sum(2), torch.ones_like(masks[:, :, 0]))
+    for paint in (model.reconstruct, lambda video: model.sample(model.encode(video).slots)):
+        with pytest.raises(InputError, match="features of each place, which are no colours"):
+            paint(video)

@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from slot_core.config import StrictConfig
+from slot_core.described import check_described, check_unshared
 from slot_core.errors import CheckpointError, printable
 from slot_core.json_files import read_json
 from slot_core.memory_budget import MemoryBudget
@@ -65,9 +66,12 @@ class HubModel(nn.Module):
         folder that has one is complete.
 
         Raises:
-            CheckpointError: if a file cannot be written.
+            CheckpointError: if the configuration describes another model, which is what would be
+                loaded, two weights are the same memory, or a file cannot be written.
         """
         folder = Path(folder)
+        check_described(self, lambda: type(self).from_config(self.config))
+        check_unshared(self.state_dict())
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:

@@ -1,4 +1,5 @@
-"""What a decoder must offer so that any encoder can train with it, and a tokenizer inside one."""
+"""What parts of one's own must offer: the corrector of an encoder, a decoder that any encoder can
+train with, and a tokenizer inside one."""
 
 from __future__ import annotations
 
@@ -12,6 +13,22 @@ from slot_core.noise import Generators
 from slot_core.outputs import DecoderOutput, LossOutput
 
 MaskSource = Literal["encoder", "decoder"]
+
+
+class Corrector(Protocol):
+    """Refines the slots of one frame on its features, as SlotAttention does."""
+
+    def __call__(
+        self,
+        features: Float[Tensor, "batch positions feature_dim"],
+        slots: Float[Tensor, "batch slots dim"],
+    ) -> tuple[Float[Tensor, "batch slots dim"], Float[Tensor, "batch slots positions"]]:
+        """The slots, and the attention that segments the frame: its sum over the slots is 1.
+
+        An encoder with ``first_iterations`` gives that number as a third argument on a video's
+        first frame.
+        """
+        ...
 
 
 class Decoder(Protocol):

@@ -19,8 +19,8 @@ from slot_core.errors import InputError
 from slot_core.noise import Generators, standard_normal
 from slot_core.outputs import EncoderState, SlotOutput
 from slot_core.position_embedding import PositionEmbedding
-from slot_core.slot_attention import SlotAttention
 from slot_core.slot_initializers import Conditioning
+from slot_core.video_input import check_video
 
 Maps = Float[Tensor, "batch time channels map_height map_width"]
 
@@ -31,7 +31,8 @@ class SlotEncoder(nn.Module):
     Args:
         backbone: frames [B 3 H W] to a feature map; has ``feature_dim``.
         initializer: features of the first frame to the first slots.
-        corrector: features and slots to slots; its ``feature_dim`` is ``projection_dim``.
+        corrector: features and slots to slots, SlotAttention or another
+            (slot_core.protocols.Corrector); its ``feature_dim`` is ``projection_dim``.
         projection_dim: width that the backbone's features are projected to, position by
             position (LayerNorm, Linear, ReLU, Linear).
         position_scale: of the position embedding's first weights.
@@ -51,7 +52,7 @@ class SlotEncoder(nn.Module):
         self,
         backbone: nn.Module,
         initializer: nn.Module,
-        corrector: SlotAttention,
+        corrector: nn.Module,
         *,
         projection_dim: int,
         position_scale: float = 1.0,
@@ -154,11 +155,8 @@ class SlotEncoder(nn.Module):
         """The backbone's feature maps of all frames. Of a frozen one they never change."""
         if self.preprocessing is not None:
             video = self.preprocessing(video)  # which has its own sentences on what it is given
-        elif video.ndim != 5 or not video.is_floating_point():
-            raise InputError(
-                f"the video is {video.dtype} of the shape {list(video.shape)}, expected floats "
-                "[batch time channels height width]; a picture is a video of one frame"
-            )
+        else:
+            check_video(video)
         return self.backbone(video.flatten(0, 1)).unflatten(0, video.shape[:2])
 
     def _next(
@@ -172,7 +170,8 @@ class SlotEncoder(nn.Module):
         """Slots, attention and state of one frame."""
         if state is None:
             slots = self._first_slots(features, feature_size, generator, conditioning)
-            slots, attention = self.corrector(features, slots, self.first_iterations)
+            own = () if self.first_iterations is None else (self.first_iterations,)
+            slots, attention = self._corrected(features, slots, *own)
             return slots, attention, EncoderState(slots)
         if conditioning is not None:
             raise InputError("conditioning is of a video's first frame; it was given with a state")
@@ -184,11 +183,23 @@ class SlotEncoder(nn.Module):
         slots, memory = state.slots, state.predictor
         if self.predictor is not None:
             slots, memory = self.predictor(slots, memory)
-        corrected, attention = self.corrector(features, slots)
+        corrected, attention = self._corrected(features, slots)
         if self.inertia:
             won = attention.sum(dim=-1, keepdim=True).to(slots.dtype)
             corrected = slots + won / (won + self.inertia) * (corrected - slots)
         return corrected, attention, EncoderState(corrected, memory)
+
+    def _corrected(self, features: Tensor, slots: Tensor, *count: int) -> tuple[Tensor, Tensor]:
+        """What the corrector, which may be anybody's, makes of the slots, in the right shapes."""
+        corrected, attention = self.corrector(features, slots, *count)
+        expected = (*slots.shape[:2], features.shape[1])
+        if corrected.shape != slots.shape or attention.shape != expected:
+            raise InputError(
+                f"the {type(self.corrector).__name__} gives slots {list(corrected.shape)} "
+                f"and attention {list(attention.shape)}, expected [batch slots dim] "
+                f"{list(slots.shape)} and [batch slots positions] {list(expected)}"
+            )
+        return corrected, attention
 
     def _first_slots(
         self,

@@ -32,11 +32,14 @@ def card(name: str) -> Card:
 
 def suggested_slots(name: str, dataset: SampleDataset) -> int | None:
     """The most objects that a sample may show, and one for the background: counted, of a prepared
-    folder; as the option `max_objects` says; or else as the card does. None where nobody knows."""
+    folder; as the dataset's `max_objects` says; or else as the card does. None where nobody knows,
+    as of a dataset that another package offers."""
     if isinstance(dataset, Prepared) and dataset.manifest.most_objects is not None:
         return suggested_slots_of(dataset.manifest)
     most = getattr(dataset, "max_objects", None)
-    return card(name).num_slots if most is None else most + 1
+    if most is not None:
+        return most + 1
+    return _BY_NAME[name].num_slots if name in _BY_NAME else None
 
 
 def presets(name: str) -> Mapping[str, Preset]:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from slot_data.sample import NUMBERED_MAPS, PIXEL_MAPS, DataError, Sample
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16)
+
 
 class Batch(TypedDict):
     """video: float32 [B T 3 H W] in [0, 1]. labels, class_labels: int64 [B T H W], 0 is the
@@ -29,8 +31,10 @@ class Batch(TypedDict):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Raises DataError if two videos differ in frames, height or width, two sets of slots in size,
-    or a map in size from the video it lies over."""
+    """Raises DataError if a sample is none, two videos differ in frames, height or width, two sets
+    of slots in size, or a map in size from the video it lies over."""
+    for sample in samples:
+        _check(sample)
     batch: dict[str, Any] = {"id": [sample["id"] for sample in samples]}
     if all("video" in sample for sample in samples):
         videos = _alike(samples, "video", _size, "; crop or resize them alike")
@@ -48,6 +52,39 @@ def collate(samples: Sequence[Sample]) -> Batch:
     if all("scenario" in sample for sample in samples):
         batch["scenario"] = [sample.get("scenario") for sample in samples]
     return cast(Batch, batch)
+
+
+def _check(sample: Sample) -> None:
+    """That of a dataset of one's own is a sample, too."""
+    if not isinstance(sample.get("id"), str):
+        raise DataError(
+            f"a sample has the keys {', '.join(map(str, sample))} and no text as its 'id'; "
+            "expected video, id and, where they are known, labels"
+        )
+    if "video" not in sample and "slots" not in sample:
+        raise DataError(f"sample {sample['id']!r} has no 'video'; it has {', '.join(sample)}")
+    if "video" in sample:
+        video: Any = sample["video"]
+        right = isinstance(video, Tensor) and video.dtype == torch.uint8 and video.ndim == 4
+        if not right or video.shape[1] != 3:
+            raise DataError(
+                f"sample {sample['id']!r}: the video is {_described(video)}, expected a tensor of "
+                "uint8 [time 3 height width]; a picture is a video of one frame"
+            )
+    for name in NUMBERED_MAPS:
+        labels: Any = sample.get(name)
+        if name in sample and not (isinstance(labels, Tensor) and labels.dtype in INTEGERS):
+            raise DataError(
+                f"sample {sample['id']!r}: {name} are {_described(labels)}, expected a tensor of "
+                "integers [time height width]"
+            )
+
+
+def _described(value: Any) -> str:
+    """What a value is, in the words of a sentence that refuses it."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    kind = type(value).__name__
+    return kind if shape is None else f"a {kind} of {dtype} {list(shape)}"
 
 
 def _alike(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slot_core import InputError
+from slot_core.video_input import check_video
 
 Video = Float[Tensor, "batch time channels height width"]
 
@@ -47,12 +47,7 @@ class Preprocessing(nn.Module):
         Raises:
             InputError: if the video is not [batch time 3 height width] or not of floats.
         """
-        if video.ndim != 5 or video.shape[2] != 3:
-            raise InputError(
-                f"the video has the shape {list(video.shape)}, expected [batch time 3 height width]"
-            )
-        if not video.is_floating_point():
-            raise InputError(f"the video is {video.dtype}, expected floats in [0, 1]")
+        check_video(video)
         resized = resize(video, self.image_size)
         return (resized.to(self.mean.dtype) - self.mean) / self.std
 

@@ -30,6 +30,7 @@ from slot_core import (
 from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
 from slot_core.slot_initializers import Conditioning
+from slot_core.video_input import check_colours
 from slot_decoders.latent_diffusion import DiffusionDecoder, Kept
 from slot_decoders.models.configs import SlotAutoencoderConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
@@ -206,6 +207,7 @@ class SlotAutoencoder(HubModel):
         generator: torch.Generator | None = None,
     ) -> SlotOutput:
         """Slots and attention of every frame, and the state from which the next frames go on."""
+        check_colours(video)
         return self.encoder(video, state, generator, conditioning)
 
     @without_gradients
@@ -233,6 +235,7 @@ class SlotAutoencoder(HubModel):
             InputError: if the decoder makes no masks, or ``source`` is another word.
         """
         source = self._checked(source)
+        check_colours(video)
         encoded = self.encoder(video, state, generator, conditioning)
         decoded = self.decoder.decode(encoded.slots) if source == "decoder" else None
         return _masks(source, encoded, decoded, _size(video))
@@ -246,7 +249,12 @@ class SlotAutoencoder(HubModel):
         state: EncoderState | None = None,
         generator: torch.Generator | None = None,
     ) -> Video:
-        """The video as the slots remember it, in [0, 1] at the video's own size."""
+        """The video as the slots remember it, in [0, 1] at the video's own size.
+
+        Raises:
+            InputError: if the decoder makes no pictures.
+        """
+        check_colours(video)
         encoded = self.encoder(video, state, generator, conditioning)
         return self._picture(self.decoder.decode(encoded.slots, generator), _size(video))
 
@@ -277,9 +285,15 @@ class SlotAutoencoder(HubModel):
                 [batch time height width]; a diffusion decoder paints the rest to go with them.
 
         Raises:
-            InputError: if there is no such scheduler or number of steps, the decoder does not
-                diffuse and is given one, or what is kept does not go with the slots.
+            InputError: if the slots have another shape, there is no such scheduler or number of
+                steps, the decoder does not diffuse and is given one, or what is kept does not go
+                with the slots.
         """
+        if slots.ndim != 4 or slots.shape[-1] != self.config.slot_dim:
+            raise InputError(
+                f"the slots have the shape {list(slots.shape)}, expected [batch time slots "
+                f"{self.config.slot_dim}]"
+            )
         options: dict[str, Any] = {
             "scheduler": scheduler,
             "num_steps": num_steps,
@@ -294,7 +308,7 @@ class SlotAutoencoder(HubModel):
             raise InputError(f"{given[0]} is for a diffusion decoder, which this model has not")
         else:
             decoded = self.decoder.decode(slots, generator)
-        return self.preprocessing.undo(decoded.reconstruction)
+        return self._painted(decoded)
 
     def _kept(self, slots: Tensor, video: Video, places: Tensor) -> Kept:
         """A pixel of the model's size stays if all that it is made of stays."""
@@ -350,6 +364,7 @@ class SlotAutoencoder(HubModel):
         generator: torch.Generator | None,
     ) -> tuple[Chunk, EncoderState]:
         """Encode one chunk once, decode it at most once."""
+        check_colours(video)
         encoded = self.encoder(video, state, generator, conditioning)
         decoded = None
         if reconstruct or source == "decoder":
@@ -365,8 +380,18 @@ class SlotAutoencoder(HubModel):
         return source
 
     def _picture(self, decoded: DecoderOutput, size: tuple[int, int]) -> Video:
-        resized = resize(self.preprocessing.undo(decoded.reconstruction), size)
+        resized = resize(self._painted(decoded), size)
         return resized.clamp(0, 1)  # resizing rounds: white can come out as 1 + 5e-7
+
+    def _painted(self, decoded: DecoderOutput) -> Video:
+        """What was decoded, in [0, 1] at the model's own size."""
+        channels = decoded.reconstruction.shape[2]
+        if channels != 3:
+            raise InputError(
+                f"this model's decoder makes {channels} features of each place, which are no "
+                "colours; it has masks, but no pictures"
+            )
+        return self.preprocessing.undo(decoded.reconstruction)
 
 
 def _masks(

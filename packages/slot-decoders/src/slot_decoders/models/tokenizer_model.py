@@ -13,6 +13,7 @@ from torch import nn
 
 from slot_core import Generators, HubModel, LossOutput, StrictConfig
 from slot_core.slot_initializers import Conditioning
+from slot_core.video_input import check_colours
 from slot_decoders.models.configs import TokenizerModelConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
 from slot_decoders.models.slot_autoencoder import Video, without_gradients
@@ -73,6 +74,7 @@ class TokenizerModel(HubModel):
     @without_gradients
     def reconstruct(self, video: Video) -> Video:
         """The video as its codes remember it, in [0, 1] at the video's own size."""
+        check_colours(video)
         frames = self.preprocessing(video)
         painted: Any = self.tokenizer
         again = painted.reconstruct(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
