@@ -41,7 +41,7 @@ from tqdm import tqdm
 
 from slot_core import ConfigError, ModelCard, sample_generators
 from slot_core.model_card import public_command, public_place
-from slot_data import AugmentedDataset, DataError, StepBatches, collate, load_dataset_by_name
+from slot_data import AugmentedDataset, DataError, StepBatches, collate
 from slot_data.augmentations import augmentations_by_name
 from slot_data.collate import Batch
 from slot_decoders.models import build_model
@@ -51,6 +51,7 @@ from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin, freeze
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run_and_leave
+from support.datasets import load_dataset
 from support.diagnostics import diagnose, few_samples, few_slots
 from support.expectations import expected_of
 from support.faults import SkippedSteps
@@ -377,7 +378,7 @@ def _load(options: RunOptions, purpose: str) -> Any:
     split = getattr(options.data.splits, purpose)
     wanted = options.data.dataset_options(training=purpose == "train")
     try:
-        return load_dataset_by_name(options.data.name, split=split, **wanted)
+        return load_dataset(options.data.name, split=split, **wanted)
     except DataError as error:
         if not str(error).startswith("split "):
             raise

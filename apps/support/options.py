@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import (
     ConfigDict,
@@ -25,7 +25,7 @@ from pydantic import (
 
 from slot_core import ConfigError, StrictConfig
 from slot_core.errors import printable
-from slot_decoders.models import presets
+from slot_decoders.models import ModelConfig, presets
 from support.yaml_values import DEEPEST, LONGEST, parse_yaml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -44,7 +44,7 @@ class SplitOptions(StrictConfig):
 
 
 class DataOptions(StrictConfig):
-    """The dataset. Keys beside these are the dataset's own options, checked by slot-data."""
+    """The dataset. Keys beside these are the dataset's own options, which it checks itself."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -63,7 +63,7 @@ class DataOptions(StrictConfig):
         return self
 
     def dataset_options(self, *, training: bool) -> dict[str, Any]:
-        """What goes to ``slot_data.load_dataset_by_name`` besides name and split."""
+        """What goes to ``support.datasets.load_dataset`` besides name and split."""
         options = dict(self.model_extra or {})
         return options if training else options | self.evaluation
 
@@ -155,12 +155,24 @@ def with_newer_options(stated: Mapping[str, Any]) -> dict[str, Any]:
     """
     defaults = RunOptions.model_construct().model_dump(mode="json")
     filled = dict(stated)
+    if isinstance(stated.get("model"), Mapping):
+        filled["model"] = _with_newer_options_of_models(stated["model"])
     for name, part in defaults.items():
         own = stated.get(name, {})
         filled[name] = (
             {**part, **own} if isinstance(own, Mapping) and isinstance(part, dict) else own
         )
     return filled
+
+
+def _with_newer_options_of_models(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Likewise of a model's configuration, whichever it is of; unchanged if it is of none."""
+    for kind in get_args(ModelConfig):
+        try:
+            return kind.parse(stated, source="").model_dump(mode="json")
+        except ConfigError:
+            continue
+    return stated
 
 
 def load_options(recipe: str, changes: Sequence[str] = ()) -> RunOptions:

@@ -40,8 +40,8 @@ class Brightness(torch.nn.Module):
 
 
 class Squares:
-    def __init__(self, count, size, broken, labels, sizes):
-        self.count, self.size, self.broken = count, size, broken
+    def __init__(self, count, size, broken, labels, sizes, wrong):
+        self.count, self.size, self.broken, self.wrong = count, size, broken, wrong
         self.labels, self.sizes = labels, sizes
 
     def __len__(self):
@@ -56,7 +56,17 @@ class Squares:
         grey = labels.float() * 127
         video = grey[:, None].expand(-1, 3, -1, -1).to(torch.uint8)
         sample = {"video": video, "id": f"square/{index}"}
-        return sample | ({"labels": labels} if self.labels else {})
+        sample = sample | ({"labels": labels} if self.labels else {})
+        wrong = {
+            "floats": {"video": video / 255},
+            "no time": {"video": video[0]},
+            "array": {"video": video.numpy()},
+            "soft": {"labels": labels.float()},
+            "small": {"labels": labels[:, :4]},
+            "number": {"id": index},
+            None: {},
+        }
+        return sample | wrong[self.wrong]
 
 
 def load_model(path):
@@ -65,10 +75,12 @@ def load_model(path):
     return Brightness()
 
 
-def load_dataset_by_name(name, *, split, count=5, size=12, broken=None, labels=True, sizes=False):
+def load_dataset_by_name(
+    name, *, split, count=5, size=12, broken=None, labels=True, sizes=False, wrong=None
+):
     if (name, split) != ("squares", "test"):
         raise ValueError(f"{name} has no split {split}")
-    return Squares(count, size, broken, labels, sizes)
+    return Squares(count, size, broken, labels, sizes, wrong)
 '''
 
 
@@ -148,6 +160,22 @@ def test_samples_of_different_size_are_scored_but_not_saved_as_one_array(cli, tm
         ((*MODEL, *DATA, "--split", "val"), "cannot load the data set squares: squares has no"),
         ((*MODEL, *DATA, "--option", "broken=1"), "cannot read sample 1 of brightsquares:squares"),
         ((*MODEL, *DATA, "--option", "labels=false"), "'square/0' of brightsquares:squares has no"),
+        (
+            (*MODEL, *DATA, "--option", "wrong=floats"),
+            "sample 0 of brightsquares:squares: the v",
+        ),
+        (
+            (*MODEL, *DATA, "--option", "wrong=no time"),
+            "torch.uint8 [3, 12, 12], expected a",
+        ),
+        ((*MODEL, *DATA, "--option", "wrong=array"), "a ndarray of uint8 [1, 3, 12, 12], expected"),
+        ((*MODEL, *DATA, "--option", "wrong=soft"), "labels are a Tensor of torch.float32 [1, 12"),
+        (
+            (*MODEL, *DATA, "--option", "wrong=small"),
+            "labels of [1, 4, 12] do not fit the video",
+        ),
+        ((*MODEL, *DATA, "--option", "wrong=number"), "is no mapping with a text as its 'id'"),
+        ((*MODEL, "--data", "circles:all"), "no installed package offers data sets as 'circles'"),
         ((*MODEL, *DATA, "--option", "size"), "--option size: expected KEY=VALUE"),
         ((*MODEL, *DATA, "--option", "size=8", "--option", "size=9"), "size is given already"),
         ((*MODEL, *DATA, "--source", "encoder"), "cannot segment 'square/0': this model has no"),

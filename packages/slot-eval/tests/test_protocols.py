@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jaxtyping
 import pytest
 import torch
 
@@ -145,3 +146,14 @@ def test_frames_and_chunks_are_samples_of_their_own(draw):
     assert spot.score(predicted, true)["fg_ari"][7 + 3] == single
     rest = protocols.get("videosaur").score(predicted[:1, :6], true[:1, :6])["mbo"]
     assert chunks.score(predicted, true)["mbo"].view(2, 2)[0, 0] == rest
+
+
+def test_a_protocol_of_ones_own_is_one_with_other_switches(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # a user has no type checks
+    known = protocols.get("dinosaur")
+    mine = dataclasses.replace(known, id="mine", mbo_background=True)
+    assert [name for name, *_ in protocols.differences(known, mine)] == ["id", "mbo_background"]
+    with pytest.raises(EvalError, match="'mine': overlap is 'ignored', expected 'new_segment' or"):
+        dataclasses.replace(mine, overlap="ignored")
+    with pytest.raises(EvalError, match="empty_iou is 'none', expected 'one' or 'nan' or 'zero'"):
+        dataclasses.replace(mine, empty_iou="none")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from slot_eval import plugins
 from slot_eval.errors import EvalError
-from slot_eval.plugins import user_errors
+from slot_eval.plugins import check_sample, user_errors
 from slot_eval.streaming import Results
 
 Sample = Mapping[str, Any]
@@ -113,9 +113,11 @@ class OpenJob:
         )
 
     def sample(self, index: int) -> Sample:
-        """A sample of the data set; raises EvalError if it cannot be read."""
+        """A sample of the data set; raises EvalError if it cannot be read or is none."""
         with user_errors(f"cannot read sample {index} of {self.job.data}"):
-            return self.dataset[index]
+            sample = self.dataset[index]
+        check_sample(sample, index, self.job.data)
+        return sample
 
     def video(self, samples: Sequence[Sample]) -> Tensor:
         """Videos as a model takes them: float in [0, 1] on its device."""

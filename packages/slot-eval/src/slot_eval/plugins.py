@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from slot_eval.errors import EvalError
@@ -53,10 +54,46 @@ def load_model(path: str) -> Any:
 
 def load_dataset(name: str, split: str, options: Mapping[str, Any]) -> Any:
     """The data set of this name; raises EvalError when it cannot be loaded."""
+    prefix, colon, _ = name.partition(":")
+    offers = {entry.name for entry in entry_points(group=DATASETS)}
+    if colon and offers and prefix not in offers:
+        raise EvalError(
+            f"no installed package offers data sets as {prefix!r}, only as "
+            f"{', '.join(sorted(offers))}"
+        )
     entry, name = choose(DATASETS, name)
     load: Callable[..., Any] = entry.load()
     with user_errors(f"cannot load the data set {name}"):
         return load(name, split=split, **options)
+
+
+def check_sample(sample: Any, index: int, source: str) -> None:
+    """Raise EvalError unless this is a sample: anybody's data set may give something else."""
+    where = f"sample {index} of {source}"
+    if not isinstance(sample, Mapping) or not isinstance(sample.get("id"), str):
+        raise EvalError(f"{where} is no mapping with a text as its 'id'")
+    video, labels = sample.get("video"), sample.get("labels")
+    right = isinstance(video, Tensor) and video.dtype == torch.uint8 and video.ndim == 4
+    if video is not None and not (right and video.shape[1] == 3):
+        raise EvalError(
+            f"{where}: the video is {described(video)}, expected a tensor of uint8 "
+            "[time 3 height width]; a picture is a video of one frame"
+        )
+    if labels is None:
+        return
+    if not isinstance(labels, Tensor) or labels.is_floating_point():
+        raise EvalError(f"{where}: labels are {described(labels)}, expected a tensor of integers")
+    if video is not None and labels.shape != (len(video), *video.shape[2:]):
+        raise EvalError(
+            f"{where}: labels of {list(labels.shape)} do not fit the video of {list(video.shape)}, "
+            "expected [time height width]"
+        )
+
+
+def described(value: Any) -> str:
+    """What a value is, in the words of a sentence that refuses it."""
+    shape, kind = getattr(value, "shape", None), type(value).__name__
+    return kind if shape is None else f"a {kind} of {value.dtype} {list(shape)}"
 
 
 def data_card(name: str, split: str, options: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,13 +8,14 @@ split, at which size.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from slot_eval.errors import EvalError
 from slot_eval.functional import CLIP_METRICS, METRICS, clip_metrics, segmentation_metrics
 from slot_eval.functional.ari import Empty
 from slot_eval.functional.contingency import contingency
@@ -103,6 +104,14 @@ class Protocol:
         Literal["samples"], "the mean over samples, each once, whatever the batches"
     ]
     data: Annotated[tuple[DataSet, ...], "what its authors score: data set, split, size, preset"]
+
+    def __post_init__(self) -> None:
+        """Raise EvalError on a switch that is set to another word than those that it knows."""
+        for name, kind in get_type_hints(Protocol).items():
+            value = getattr(self, name)
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                words = " or ".join(map(repr, get_args(kind)))
+                raise EvalError(f"protocol {self.id!r}: {name} is {value!r}, expected {words}")
 
     @property
     def metrics(self) -> tuple[str, ...]:
