@@ -74,7 +74,7 @@ def test_a_signal_saves_at_the_end_of_the_step_and_asks_for_a_new_start(
     with monkeypatch.context() as patch:
         patch.setattr(
             train,
-            "load_dataset_by_name",
+            "load_dataset",
             lambda *a, **k: (
                 Signals(slot_data.load_dataset_by_name(*a, **k), 1 + 4 * 4 + 1, number)
                 if k["split"] == "train"

@@ -49,7 +49,7 @@ def test_two_interruptions_change_nothing(tmp_path, tiny, monkeypatch, changes):
         with monkeypatch.context() as patch:
             patch.setattr(
                 train,
-                "load_dataset_by_name",
+                "load_dataset",
                 lambda *a, count=samples, **k: (
                     Stops(slot_data.load_dataset_by_name(*a, **k), count)
                     if k["split"] == "train"

@@ -138,7 +138,7 @@ def test_two_interruptions_change_nothing(tmp_path, tokenizer, slate, monkeypatc
             load = slot_data.load_dataset_by_name
             patch.setattr(
                 train,
-                "load_dataset_by_name",
+                "load_dataset",
                 lambda *a, count=samples, load=load, **k: (
                     Stops(load(*a, **k), count) if k["split"] == "train" else load(*a, **k)
                 ),
