@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from slot_eval import plugins
+from slot_eval.jobs import chosen_device, device_of
 
 PACKAGE = '''
 """A model whose slots are the rows of a grid of colours, and moving squares to see."""
@@ -211,6 +212,15 @@ def test_wrong_input_is_one_sentence(cli, arguments, sentence):
     assert code == 2
     assert message.splitlines()[-1].startswith("error: ")
     assert sentence in message.splitlines()[-1]
+
+
+def test_processes_take_gpus_in_turn(monkeypatch):
+    assert chosen_device(None) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [chosen_device(name) for name in (None, "cpu", "cuda:1")] == ["cuda", "cpu", "cuda:1"]
+    assert [device_of("cuda", turn) for turn in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert [device_of(name, 1) for name in ("cpu", "cuda:0")] == ["cpu", "cuda:0"]
 
 
 def test_an_interrupt_is_one_word_and_130(cli, monkeypatch):

@@ -7,8 +7,9 @@ the rows that one gives.
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
+from multiprocessing.sharedctypes import Synchronized
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -158,19 +159,22 @@ def blocks(opened: OpenJob, processes: int) -> Iterator[Block]:
     if processes == 1:
         yield from map(opened.block, opened.starts)
         return
-    with ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=open_in_worker, initargs=(opened.job,)
-    ) as pool:
+    context = get_context("spawn")
+    told = (opened.job, context.Value("i", 0))
+    with ProcessPoolExecutor(processes, context, open_in_worker, told) as pool:
         yield from pool.map(block_in_worker, opened.starts)
 
 
 _OPENED: list[OpenJob | EvalError] = []
 
 
-def open_in_worker(job: Job) -> None:
+def open_in_worker(job: Job, opened_before: Synchronized) -> None:
     """Open the job once per process; what is wrong with it is told with the first block."""
+    with opened_before.get_lock():
+        turn = opened_before.value
+        opened_before.value += 1
     try:
-        _OPENED[:] = [job.open()]
+        _OPENED[:] = [replace(job, device=device_of(job.device, turn)).open()]
     except EvalError as error:
         _OPENED[:] = [error]
 
@@ -204,6 +208,16 @@ def of_one_shape(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
 def shapes(sample: Sample) -> dict[str, Any]:
     """What must be equal for two samples to be stacked."""
     return {name: one.shape for name, one in sample.items() if isinstance(one, Tensor)}
+
+
+def chosen_device(name: str | None) -> str:
+    """The device of this name; a GPU if there is one, else the CPU, for None."""
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(name: str, turn: int) -> str:
+    """That of one of several processes: they take GPUs in turn, unless one of them is named."""
+    return f"cuda:{turn % torch.cuda.device_count()}" if name == "cuda" else name
 
 
 def on_device(model: Any, device: str) -> Any:

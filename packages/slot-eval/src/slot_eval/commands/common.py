@@ -35,7 +35,14 @@ Options = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use the first N samples only.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples that the model sees at once.")]
-Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, ...")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the model runs: cpu, cuda, cuda:1 ...; a GPU if there is one. Several "
+        "processes take several GPUs in turn, unless one of them is named.",
+        show_default=False,
+    ),
+]
 Processes = Annotated[
     int, typer.Option(min=1, help="How many processes share the samples; the result is the same.")
 ]

@@ -28,6 +28,7 @@ from slot_eval.commands.common import (
 from slot_eval.composition_job import ComposeJob, distance_of
 from slot_eval.features import load_extractor
 from slot_eval.html_report import save_pictures
+from slot_eval.jobs import chosen_device
 from slot_eval.report import check_free, make_distance, result_table, write_result
 
 Out = Annotated[Path | None, typer.Option(help="Folder for result.json and pictures.")]
@@ -44,7 +45,7 @@ def compose(
     limit: Limit = None,
     batch_size: BatchSize = 16,
     num_slots: NumSlots = None,
-    device: Device = "cpu",
+    device: Device = None,
     processes: Processes = 1,
     threads: Threads = None,
     seed: Seed = 0,
@@ -56,7 +57,8 @@ def compose(
     """Mix slots between samples, paint them, and measure the Fréchet distance to real samples."""
     if out is not None:
         check_free(out, None)
-    load_extractor(features, device)  # what is wrong with it is told before the model is loaded
+    place = chosen_device(device)
+    load_extractor(features, place)  # what is wrong with it is told before the model is loaded
     job = ComposeJob(
         model=model,
         data=data,
@@ -64,7 +66,7 @@ def compose(
         options=parse_options(option),
         limit=limit,
         batch_size=batch_size,
-        device=device,
+        device=place,
         seed=seed,
         threads=threads,
         num_slots=num_slots,

@@ -36,6 +36,7 @@ from slot_eval.commands.common import (
 )
 from slot_eval.errors import EvalError
 from slot_eval.exhibits import segmentation_exhibits
+from slot_eval.jobs import chosen_device
 from slot_eval.model_jobs import SegmentJob
 from slot_eval.predictions import save_labels
 from slot_eval.report import make_result
@@ -53,7 +54,7 @@ def run(
         str | None, typer.Option(help="Masks of the encoder or decoder; else the protocol's.")
     ] = None,
     num_slots: NumSlots = None,
-    device: Device = "cpu",
+    device: Device = None,
     processes: Processes = 1,
     threads: Threads = None,
     seed: Seed = 0,
@@ -80,7 +81,7 @@ def run(
         options=parse_options(option),
         limit=limit,
         batch_size=batch_size,
-        device=device,
+        device=chosen_device(device),
         seed=seed,
         threads=threads,
         num_slots=num_slots,

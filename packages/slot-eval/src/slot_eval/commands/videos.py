@@ -31,6 +31,7 @@ from slot_eval.commands.common import (
     settings_of,
 )
 from slot_eval.exhibits import video_exhibits
+from slot_eval.jobs import chosen_device
 from slot_eval.model_jobs import PredictJob, ReconstructJob
 from slot_eval.protocols.prediction import by_future_frame
 from slot_eval.provenance import model_hash
@@ -46,7 +47,7 @@ def reconstruct(
     limit: Limit = None,
     batch_size: BatchSize = 16,
     num_slots: NumSlots = None,
-    device: Device = "cpu",
+    device: Device = None,
     processes: Processes = 1,
     threads: Threads = None,
     seed: Seed = 0,
@@ -65,7 +66,7 @@ def reconstruct(
         options=parse_options(option),
         limit=limit,
         batch_size=batch_size,
-        device=device,
+        device=chosen_device(device),
         seed=seed,
         threads=threads,
         num_slots=num_slots,
@@ -100,7 +101,7 @@ def predict_video(
     limit: Limit = None,
     batch_size: BatchSize = 4,
     num_slots: NumSlots = None,
-    device: Device = "cpu",
+    device: Device = None,
     processes: Processes = 1,
     threads: Threads = None,
     seed: Seed = 0,
@@ -119,7 +120,7 @@ def predict_video(
         options=parse_options(option),
         limit=limit,
         batch_size=batch_size,
-        device=device,
+        device=chosen_device(device),
         seed=seed,
         threads=threads,
         num_slots=num_slots,
