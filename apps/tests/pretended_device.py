@@ -71,6 +71,9 @@ class Pretended(Tensor):
     def tolist(self) -> Any:  # for which PyTorch wants a storage
         return self.detach().cpu().tolist()
 
+    def data_ptr(self) -> int:
+        return self.numbers.data_ptr()
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.detach().cpu().__reduce_ex__(protocol)
 
