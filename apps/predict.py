@@ -150,7 +150,7 @@ class Task:
             (video.to(self.device) for video in videos),
             self.hint.of(*first.shape[:2]).to(self.device) if self.hint else None,
             source=self.source,
-            reconstruct=reconstruct,
+            reconstruct=reconstruct and self.model.paints,
             generator=torch.Generator().manual_seed(SEED),
         )
 
@@ -176,8 +176,9 @@ def predict_batch(task: Task, batch: Mapping[str, Picture], shown: Set[str]) -> 
     again = None if found.reconstruction is None else pixels(found.reconstruction)[:, 0]
     for index, (name, picture) in enumerate(batch.items()):
         task.findings.add(name, picture, masks[index].argmax(0), slots[index])
-        if name in shown and again is not None:
-            task.findings.show(name, picture, masks[index], again[index])
+        if name in shown:
+            painted = None if again is None else again[index]
+            task.findings.show(name, picture, masks[index], painted)
 
 
 def predict_videos(task: Task, videos: Mapping[str, Path | Sequence[Path]], rate: Fraction) -> int:

@@ -115,7 +115,7 @@ def draw(model: Any, dataset: Any, path: Path, *, num_pictures: int, device: tor
                 batch["video"],
                 batch.get("labels"),
                 model.segment(video, told).float().cpu(),
-                model.reconstruct(video, told).float().cpu(),
+                model.reconstruct(video, told).float().cpu() if model.paints else None,
             )
         else:
             drawn = repainted(batch["video"], model.reconstruct(video).float().cpu())

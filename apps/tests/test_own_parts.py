@@ -18,15 +18,19 @@ import torch
 from PIL import Image
 from runs import APPS
 from tiny_run import TINY
+from torch import Tensor, nn
 
+import predict
+import slot_data
 import slot_eval.cli
 import train
-from slot_core import CheckpointError, ConfigError
+from slot_core import CheckpointError, ConfigError, DecoderOutput
 from slot_data import DataError
 from slot_decoders.models import load_model, presets
 from slot_eval import EvalError
 from support.command_line import run
 from support.datasets import load_dataset
+from support.scoring import draw
 
 ROOT = APPS.parent
 TEXT = (APPS / "own_parts.md").read_text(encoding="utf-8")
@@ -163,7 +167,7 @@ def test_a_dataset_of_ones_own_that_gives_no_samples(rings: str, monkeypatch: An
     monkeypatch.setattr(mine, "__getitem__", lambda self, index: {"video": pixels, "id": "a"})
     with pytest.raises(DataError, match=r"'a': the video is a Tensor of torch.float32 \[1, 3"):
         load_dataset(rings, split="test")
-    with pytest.raises(EvalError, match="cannot load the data set rings: there is no split dev"):
+    with pytest.raises(EvalError, match="cannot load the data set rings: there is no rings w"):
         load_dataset(rings, split="dev")
     with pytest.raises(EvalError, match="no installed package offers data sets as 'yours', on"):
         load_dataset("yours:rings", split="test")
@@ -193,6 +197,33 @@ def test_a_notebook(own: Path):
     assert Image.open("mixed.png").size == (32, 32)
     clip = torch.randint(256, (5, 30, 40, 3), dtype=torch.uint8).numpy()
     assert names["model"].segment(names["to_video"](clip)).shape == (1, 5, 4, 30, 40)
+
+
+class Features(nn.Module):
+    """A decoder that paints nothing: features, and masks, of the places of a small grid."""
+
+    default_mask_source, paints = "decoder", False
+
+    def decode(self, slots: Tensor, generator: Any = None) -> DecoderOutput:
+        masks = slots.mean(-1).softmax(2)[..., None, None].expand(*slots.shape[:3], 4, 4)
+        return DecoderOutput(slots.mean(2)[..., None, None].expand(-1, -1, -1, 4, 4), masks)
+
+
+def test_a_decoder_that_paints_nothing_is_drawn_by_its_masks(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    model = tiny_model()
+    model.decoder = Features()
+    shapes = slot_data.Shapes(num_samples=2, image_size=32)
+    draw(model, shapes, own / "drawn.png", num_pictures=2, device=torch.device("cpu"))
+    assert (own / "drawn.png").exists()
+    monkeypatch.setattr(predict, "load_model", lambda *_, **__: model)
+    Image.new("RGB", (40, 30), (200, 10, 10)).save("PICTURE.png")
+    with pytest.raises(SystemExit) as ended:
+        run(predict.main, ["model", "PICTURE.png", "--out", "found"])
+    assert not ended.value.code
+    assert (own / "found" / "overview.png").exists()
+    assert capsys.readouterr().err.count("Traceback") == 0
 
 
 # ---------------------------------------------------------------------- in a clone

@@ -332,3 +332,9 @@ def test_attention_that_lies_the_other_way_round_is_refused(video: Tensor):
         InputError, match=r"Fixed gives .* attention \[2, 24, 3\], expected .* \[2, 3, 24\]"
     ):
         encoder(video)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_step_takes_a_frame_and_no_video(video: Tensor):
+    with pytest.raises(InputError, match=r"the frame has the shape \[2, 5, 3, 8, 12\], expected"):
+        make_encoder().step(video)

@@ -380,7 +380,7 @@ def test_slots_of_another_shape_are_refused(
 class Features(nn.Module):
     """A decoder that makes features and masks of a few places, and no pictures."""
 
-    default_mask_source = "decoder"
+    default_mask_source, paints = "decoder", False
 
     def forward(self, slots: Tensor, target: Tensor, generator: Any = None) -> LossOutput:
         loss = self.decode(slots).reconstruction.square().mean()
@@ -396,10 +396,12 @@ class Features(nn.Module):
 def test_a_decoder_of_features_segments_and_says_that_it_paints_nothing(
     model: SlotAutoencoder, video: Tensor
 ):
+    assert model.paints
     model.decoder = Features()
+    assert not model.paints
     model(video).total.backward()
     masks = model.segment(video)
     torch.testing.assert_close(masks.sum(2), torch.ones_like(masks[:, :, 0]))
     for paint in (model.reconstruct, lambda video: model.sample(model.encode(video).slots)):
-        with pytest.raises(InputError, match="features of each place, which are no colours"):
+        with pytest.raises(InputError, match=r"the Features makes \d+ features of each place"):
             paint(video)

@@ -32,7 +32,10 @@ class Corrector(Protocol):
 
 
 class Decoder(Protocol):
-    """Turns slots back into video. ``default_mask_source`` names whose masks its papers score."""
+    """Turns slots back into video. ``default_mask_source`` names whose masks its papers score.
+
+    One that makes features of places instead of colours says so by ``paints = False``.
+    """
 
     default_mask_source: MaskSource
 

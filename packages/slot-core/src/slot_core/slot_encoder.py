@@ -127,6 +127,10 @@ class SlotEncoder(nn.Module):
 
         Arguments and errors are those of ``forward``.
         """
+        if frame.ndim != 4:
+            raise InputError(
+                f"the frame has the shape {list(frame.shape)}, expected [batch 3 height width]"
+            )
         features, size = self.features(frame[:, None])
         slots, _, state = self._next(features[:, 0], size, state, generator, conditioning)
         return slots, state

@@ -131,6 +131,11 @@ class SlotAutoencoder(HubModel):
         return self.config.mask_source or self.decoder.default_mask_source
 
     @property
+    def paints(self) -> bool:
+        """Whether there are reconstructions; a decoder of features makes none."""
+        return getattr(self.decoder, "paints", True)
+
+    @property
     def conditioned_on(self) -> ConditioningKind | None:
         """What ``conditioning`` holds of the first frame's objects; None where there is none."""
         return getattr(self.config.encoder.initializer, "on", None)
@@ -386,10 +391,10 @@ class SlotAutoencoder(HubModel):
     def _painted(self, decoded: DecoderOutput) -> Video:
         """What was decoded, in [0, 1] at the model's own size."""
         channels = decoded.reconstruction.shape[2]
-        if channels != 3:
+        if not self.paints or channels != 3:
             raise InputError(
-                f"this model's decoder makes {channels} features of each place, which are no "
-                "colours; it has masks, but no pictures"
+                f"the {type(self.decoder).__name__} makes {channels} features of each place, which "
+                "are no colours; it has masks, but no pictures"
             )
         return self.preprocessing.undo(decoded.reconstruction)
 
