@@ -31,7 +31,7 @@ import torch
 
 from slot_core import CheckpointError, ConfigError, HubModel, ModelCard
 from slot_core.errors import printable
-from slot_core.hub import WEIGHTS, load_weights
+from slot_core.hub import CARD, WEIGHTS, load_weights
 from slot_core.json_files import read_json
 from slot_core.pickled_weights import read_pickled
 from slot_decoders.models.load import first_difference
@@ -224,9 +224,11 @@ def _check_same_run(stated: Path, options: Mapping[str, Any], *, resume: bool) -
         before = with_newer_options(before)
     difference = first_difference(before, json.loads(json.dumps(options)), other="this one's")
     if difference:
+        card = stated.parent / "checkpoints" / "last" / "model" / CARD
+        command = f"its own command stands in {card}; " if card.is_file() else ""
         raise ConfigError(
-            f"{stated.parent}: holds another run; {difference}; a run in a folder of its own may "
-            f"begin with its weights (start.weights={stated.parent})"
+            f"{stated.parent}: holds another run; {difference}; {command}a run in a folder of its "
+            f"own may begin with its weights (start.weights={stated.parent})"
         )
 
 

@@ -162,7 +162,9 @@ def test_another_run_in_the_folder_is_refused_and_kept(tmp_path, tiny, capsys):
     assert call(tiny(out)) == 2
     assert "--resume" in capsys.readouterr().err
     assert call([*tiny(out, **{"train.seed": 5}), "--resume"]) == 2
-    assert "train.seed" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "its train.seed is 0, this one's is 5" in told
+    assert f"its own command stands in {out}/checkpoints/last/model/README.md" in told
     assert (out / "metrics.jsonl").read_bytes() == before
 
 
@@ -186,12 +188,18 @@ def test_a_run_goes_on_that_began_before_there_was_an_option(tmp_path, tiny, cap
     assert call(tiny(out)) == 0
     options = json.loads((out / "options.json").read_text())
     of_now = dict(options["train"])
+    of_now_model = json.loads(json.dumps(options["model"]))
     del options["train"]["timeout"], options["train"]["skips_in_a_row"]
+    del (
+        options["model"]["encoder"]["corrector"]["final_mlp"],
+        options["model"]["encoder"]["inertia"],
+    )
     (out / "options.json").write_text(json.dumps(options))
     assert call([*tiny(out, **{"train.timeout": 60}), "--resume"]) == 2  # not what it did then
     assert "train.timeout" in capsys.readouterr().err
     assert call([*tiny(out), "--resume"]) == 0
     assert json.loads((out / "options.json").read_text())["train"] == of_now
+    assert json.loads((out / "options.json").read_text())["model"] == of_now_model
 
 
 FULL_DISK = """

@@ -60,6 +60,7 @@ def test_mistakes_are_told_in_one_sentence(told: dict[str, Any]):
     assert told["no_revision"] == f"{REPOSITORY}: has no revision 'v9'"
     assert told["no_token"].startswith("cannot push to someone/else: ")
     assert "401" in told["no_token"]
+    assert told["no_token"].endswith("; hf auth login, or the variable HF_TOKEN, says who you are")
     assert told["bad_name"].startswith("cannot push to a/b/c: Repo id must be in the form")
     for key in ("before", "no_revision", "no_token", "bad_name"):
         assert "\n" not in told[key]

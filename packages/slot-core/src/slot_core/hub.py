@@ -200,7 +200,9 @@ def push_folder(
         )
     # A failed upload of the weights is a RuntimeError in huggingface_hub.
     except (HTTPError, HFValidationError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"cannot push to {repo_id}: {_reason(error)}") from error
+        unknown = getattr(getattr(error, "response", None), "status_code", None) == 401
+        hint = "; hf auth login, or the variable HF_TOKEN, says who you are" if unknown else ""
+        raise CheckpointError(f"cannot push to {repo_id}: {_reason(error)}{hint}") from error
     except ValueError as error:
         if CARD not in str(error):
             raise
