@@ -91,10 +91,11 @@ def tiny_model(**changes: Any) -> Any:
 
 def test_a_corrector_in_a_file_of_ones_own(own: Path, capsys: pytest.CaptureFixture[str]):
     write(own, "sinkhorn.py")
+    torch.manual_seed(2)
     names = done("learn.py")
     losses = [float(line) for line in capsys.readouterr().out.split()]
     assert len(losses) == 8
-    assert losses[-1] < losses[0]
+    assert sum(losses[4:]) < sum(losses[:4])
     model, saved = names["model"], own / "sinkhorn"
     mine = sys.modules["sinkhorn"]
     again = mine.load_model(saved)
