@@ -72,3 +72,11 @@ def test_impossible_backbones_are_refused():
 def test_an_unknown_depth_is_refused():
     with pytest.raises(InputError, match="expected a depth of 18 or 34"):
         ResNet(50)  # pyright: ignore[reportArgumentType]: the mistake that is tested
+
+
+def test_resnet_begins_as_kaiming_says_by_what_goes_out():
+    torch.manual_seed(0)
+    wide = [m for m in ResNet(18).modules() if isinstance(m, nn.Conv2d) and m.in_channels == 128]
+    for convolution in wide:
+        outputs = convolution.out_channels * convolution.weight[0, 0].numel()
+        assert convolution.weight.std().item() == pytest.approx((2 / outputs) ** 0.5, rel=0.05)

@@ -53,3 +53,10 @@ def test_the_distributions_are_what_they_say():
 def test_a_batch_that_cannot_be_shared_is_told():
     with pytest.raises(InputError, match="4 generators cannot share a batch of 6"):
         standard_normal(torch.empty(6, 2), sample_generators(0, 0, IDS))
+
+
+def test_the_order_in_memory_draws_the_same():
+    like = torch.empty(2, 3, 4, 5)
+    drawn = standard_normal(like, sample_generators(0, 0, IDS[:2]))
+    last = like.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(drawn, standard_normal(last, sample_generators(0, 0, IDS[:2])))

@@ -69,3 +69,11 @@ def test_the_number_of_gaussian_slots_can_change():
 def test_a_kmeans_start_needs_equal_widths_and_no_gru(options):
     with pytest.raises(InputError, match="kmeans_start"):
         SlotAttention(8, **{"slot_dim": 8, "kmeans_start": True, **options})
+
+
+def test_the_gaussian_begins_within_glorots_bounds():
+    torch.manual_seed(0)
+    for parameter in GaussianSlots(3, 1_000).parameters():
+        assert parameter.abs().max().item() == pytest.approx((6 / 1_001) ** 0.5, rel=0.01)
+    drawn = torch.cat([GaussianSlots(3, 1).mean for _ in range(200)])  # where it shows most
+    assert 1.6 < drawn.abs().max() <= 3**0.5

@@ -221,3 +221,10 @@ def test_layers_may_add_to_normalised_slots():
     torch.testing.assert_close(predictor(slots)[0], expected, atol=1e-4, rtol=0)
     with pytest.raises(InputError, match="normed_sum needs norm_first"):
         TransformerPredictor(8, num_heads=2, norm_first=False, normed_sum=True)
+
+
+def test_dropout_is_a_tenth_unless_told_otherwise():
+    layer = TransformerPredictor(8).layers[0]
+    assert isinstance(layer, nn.TransformerEncoderLayer)
+    rates = layer.self_attn.dropout, layer.dropout.p, layer.dropout1.p, layer.dropout2.p
+    assert rates == (0.1,) * 4

@@ -66,3 +66,14 @@ def test_attention_is_where_it_is_asked_for():
 def test_numbers_that_do_not_fit_are_refused(changes: dict, sentence: str):
     with pytest.raises(ConfigError, match=sentence):
         DenoiserUNet(3, 6, **{**TINY, **changes})
+
+
+def test_heads_have_one_width_and_dropout_is_in_the_residual_blocks_alone():
+    unet = DenoiserUNet(3, 6, **{**TINY, "channels": (8, 16)}, dropout=0.3).network
+    heads = {m.heads for m in unet.modules() if type(m).__name__ == "Attention"}
+    assert heads == {2}  # of 16 channels in heads of 8
+    rates: dict[str, set[float]] = {}
+    for name, module in unet.named_modules():
+        if isinstance(module, torch.nn.Dropout):
+            rates.setdefault("resnets" if ".resnets." in name else "others", set()).add(module.p)
+    assert rates == {"resnets": {0.3}, "others": {0.0}}

@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from slot_core import InputError
 from slot_decoders import DVAE
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.tokenizers.codebook import codebook_use
+from slot_decoders.tokenizers.dvae import ConvBlock
 
 
 @pytest.fixture
@@ -103,3 +105,28 @@ def test_half_precision_works(dvae: DVAE, frames: Tensor):
 def test_pictures_that_the_patches_do_not_fill_are_refused(dvae: DVAE):
     with pytest.raises(InputError, match="10x8; a dVAE needs multiples of 4"):
         dvae.encode(torch.zeros(1, 3, 10, 8))
+
+
+def test_mixed_precision_changes_neither_tokens_nor_frames_of_many_patches():
+    dvae, frames = DVAE(vocab_size=300, hidden_dim=8), torch.rand(2, 3, 64, 64) * 2 - 1
+    tokens, painted = dvae.encode(frames), dvae.reconstruct(frames)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(dvae.encode(frames), tokens)
+        assert torch.equal(dvae.decode(tokens), painted)
+        assert not torch.equal(dvae.logits(frames).argmax(1), tokens)  # which training may draw by
+
+
+def test_the_gain_is_of_the_first_weights_of_the_logits():
+    torch.manual_seed(0)
+    weights = [
+        DVAE(vocab_size=500, hidden_dim=8, logit_gain=g).encoder[-1].weight for g in (1.0, 4.0)
+    ]
+    assert weights[1].std().item() == pytest.approx(4 * weights[0].std().item(), rel=0.1)
+
+
+def test_hidden_layers_are_normalised_before_they_are_cut():
+    block = ConvBlock(3, 8, 1)
+    hidden = block(torch.randn(2, 3, 5, 5))
+    expected = F.relu(F.group_norm(block.conv(torch.ones(2, 3, 5, 5)), 1))
+    assert hidden.min() == 0
+    torch.testing.assert_close(block(torch.ones(2, 3, 5, 5)), expected)

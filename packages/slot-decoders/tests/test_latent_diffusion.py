@@ -204,3 +204,30 @@ def test_sizes_that_cannot_be_halved_are_refused(make: Make):
 def test_beliefs_cannot_be_quantised_without_codes(make: Make):
     with pytest.raises(ConfigError, match="quantize_denoised is set, but the tokenizer has no cod"):
         make(pixels=True, quantize_denoised=True)
+
+
+def test_a_latent_is_kept_while_all_of_its_pixels_are(make: Make, video: Tensor):
+    decoder = make(latent_scale=2.0, quantize_denoised=False).eval()
+    places = torch.ones(2, 3, 16, 16, dtype=torch.bool)
+    places[0, 1, 6, 9] = False  # one pixel of four
+    believed = torch.full((6, 3, 8, 8), 9.0)
+    kept = decoder._keeping(Kept(video, places), None)(believed)
+    goes = (kept == 9).all(dim=1)
+    assert goes.nonzero().tolist() == [[1, 3, 4]]
+    clean = decoder.encode(video.flatten(0, 1))
+    assert torch.equal(kept.movedim(1, -1)[~goes], clean.movedim(1, -1)[~goes])
+
+
+def test_beliefs_of_scaled_pixels_are_kept_within_the_range_of_pixels(make: Make):
+    decoder = make(pixels=True, latent_scale=2.0, pixel_range=(-1.0, 3.0))
+    assert decoder.correction is not None
+    assert decoder.correction(torch.tensor([-9.0, 0.5, 9.0])).tolist() == [-0.5, 0.5, 1.5]
+
+
+def test_training_sees_every_time_of_the_schedule(make: Make, slots: Tensor, video: Tensor):
+    decoder = make(schedule=NoiseSchedule(num_steps=2))
+    times: list[float] = []
+    decoder.denoiser.register_forward_pre_hook(lambda module, args: times.extend(args[1].tolist()))
+    for _ in range(8):
+        decoder(slots, video)
+    assert set(times) == {0.0, 1.0}

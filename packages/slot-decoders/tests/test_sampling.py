@@ -221,3 +221,23 @@ def test_a_scheduler_that_draws_takes_the_generator():
 
     torch.testing.assert_close(second(1), second(1))
     assert not torch.allclose(second(1), second(2), atol=0.1)
+
+
+def test_latents_know_no_bounds_and_ancestral_sampling_takes_the_smaller_variance():
+    for name in ("ddpm", "ddim", "DDPMScheduler"):
+        assert make_scheduler(name, SCHEDULE, "epsilon")[0].config.clip_sample is False
+    assert make_scheduler("ddpm", SCHEDULE, "epsilon")[0].config.variance_type == "fixed_small"
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "HeunDiscreteScheduler", "ddim"])
+def test_a_model_is_first_shown_noise_of_its_own_size(name: str):
+    seen: list[Tensor] = []
+    scheduler, _ = make_scheduler(name, SCHEDULE, "epsilon")
+
+    def model(noisy: Tensor, times: Tensor) -> Tensor:
+        seen.append(noisy)
+        return noisy
+
+    noise = torch.randn(1, 3, 4, 4)
+    next(denoise(model, noise, scheduler, SCHEDULE, "epsilon", num_steps=10))
+    torch.testing.assert_close(seen[0], noise, atol=1e-3, rtol=1e-3)

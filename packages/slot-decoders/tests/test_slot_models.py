@@ -59,6 +59,14 @@ def test_the_loss_is_the_error_of_the_rollout(model: SlotAutoencoder, slots: Ten
     torch.testing.assert_close(decayed(slots).total, expected)
 
 
+def test_frames_to_train_on_are_already_as_far_apart_as_the_stride(
+    model: SlotAutoencoder, slots: Tensor
+):
+    near, far = former(model).eval(), former(model, stride=2).eval()
+    far.load_state_dict(near.state_dict())
+    torch.testing.assert_close(far(slots).total, near(slots).total)
+
+
 def test_the_image_loss_is_the_decoders_and_moves_the_slots_alone(
     model: SlotAutoencoder, slots: Tensor, frames: Tensor
 ):

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slot_core import ConfigError, InputError
-from slot_decoders import DVAE, TransformerDecoder, token_transformer
+from slot_decoders import DVAE, TokenFeatures, TransformerDecoder, token_transformer
+from slot_decoders.gumbel import gumbel_noise
+from slot_decoders.token_blocks import SlotReading, TokenBlock
 from slot_decoders.token_transformer import choose_token
 
 
@@ -17,7 +19,8 @@ def decoder(**options) -> TransformerDecoder:
     """Six patches, eleven tokens."""
     stated = {"num_layers": 2, "num_heads": 2, "dropout": 0.0, **options}
     tokenizer = DVAE(vocab_size=11, hidden_dim=8)
-    return TransformerDecoder(tokenizer, 8, stated.pop("image_size", (8, 12)), **stated)
+    slot_dim, size = stated.pop("slot_dim", 8), stated.pop("image_size", (8, 12))
+    return TransformerDecoder(tokenizer, slot_dim, size, **stated)
 
 
 @pytest.fixture
@@ -245,3 +248,81 @@ def test_sizes_that_do_not_fit_are_refused():
         decoder(image_size=(8, 10))
     with pytest.raises(InputError, match="width 8 cannot be split among 3 heads"):
         decoder(num_heads=3)
+
+
+def test_dropout_is_of_the_input_of_attention_and_of_what_each_part_adds():
+    """At a rate of 1 nothing is left of what is dropped."""
+    patches, read = torch.randn(2, 6, 8), torch.randn(2, 3, 8)
+    block = TokenBlock(8, 2, dropout=1.0, gain=1.0, first=False).train()
+    assert torch.equal(block(patches, read), patches)
+    assert not torch.equal(block.eval()(patches, read), patches)
+    assert not block.patch_attention(patches, dropout=1.0).any()
+    memory = block.slot_reading.memory(read)
+    assert not block.slot_reading(patches, memory, dropout=1.0).any()
+    made = decoder(dropout=1.0).train()
+    logits = made.logits(read[:, :, :], torch.randint(11, (2, 6)))
+    assert torch.equal(logits, logits[:, :1].expand_as(logits))  # neither tokens nor places
+
+
+def test_the_first_weights_are_those_of_slate():
+    torch.manual_seed(0)
+    made = decoder(num_layers=3, slot_dim=96)
+    block = made.blocks[1]
+    assert isinstance(block, TokenBlock)
+    assert made.position_embedding.std().item() == pytest.approx(0.88, abs=0.1)  # 1, cut at 2
+    for attention in (block.patch_attention, block.slot_reading):
+        assert largest(attention.to_query) == pytest.approx((6 / 192) ** 0.5, rel=0.01)
+        assert largest(attention.output) == pytest.approx((6 / 192) ** 0.5 / 3, rel=0.01)
+    hidden, _, last = block.mlp
+    assert largest(hidden) == pytest.approx((6 / 96) ** 0.5, rel=0.01)
+    assert largest(last) == pytest.approx((6 / 480) ** 0.5 / 3, rel=0.01)
+    assert not hidden.bias.any()
+
+
+def largest(layer: torch.nn.Module) -> float:
+    assert isinstance(layer, torch.nn.Linear)
+    return layer.weight.abs().max().item()
+
+
+@pytest.mark.parametrize("order", [0, 5, 8])
+def test_softly_drawn_frames_are_painted_from_any_order(target: Tensor, order: int):
+    made = decoder(permuted_orders=True, reconstruction_weight=1.0)
+    frames = target.flatten(0, 1)
+    tokens = made.tokenizer.encode(frames)
+    logits = torch.randn(4, 6, 11)
+    sure = 1e3 * F.one_hot(tokens.flatten(1)[:, made.order_table[order]], 11).float()
+    number = torch.full((4,), order)
+    painted = made._painting_loss(sure, number, frames, None)
+    torch.testing.assert_close(painted, F.mse_loss(made.tokenizer.decode(tokens), frames))
+    own = torch.Generator().manual_seed(3)
+    in_rows = torch.empty_like(logits)
+    in_rows[:, made.order_table[order]] = logits
+    in_rows = in_rows.mT.unflatten(2, (2, 3))
+    noise = gumbel_noise(in_rows.contiguous(), torch.Generator().manual_seed(3))
+    mixture = ((in_rows + noise) / 0.1).softmax(1)
+    expected = F.mse_loss(made.tokenizer.decode_mixture(mixture), frames)
+    torch.testing.assert_close(made._painting_loss(logits, number, frames, own), expected)
+
+
+def test_logits_are_scaled_by_the_width_of_a_head():
+    reading = SlotReading(8, 2, gain=1.0)
+    patches, read = torch.randn(1, 5, 8), torch.randn(1, 3, 8)
+    query, key, value = (
+        layer(x).unflatten(-1, (2, 4)).transpose(1, 2)
+        for layer, x in (
+            (reading.to_query, patches),
+            (reading.to_key, read),
+            (reading.to_value, read),
+        )
+    )
+    found = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    got = reading(patches, reading.memory(read))
+    torch.testing.assert_close(got, reading.output(found), atol=1e-5, rtol=1e-4)
+
+
+def test_features_of_tokens_lie_where_their_patches_do(target: Tensor):
+    made = TokenFeatures(DVAE(vocab_size=11, hidden_dim=8), 5, (8, 12))
+    frames = target[0]
+    tokens, places = made.tokenizer.encode(frames), made.places.unflatten(0, (2, 3))
+    expected = (made.embedding(tokens) + places).permute(0, 3, 1, 2)
+    torch.testing.assert_close(made(frames), expected)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slot_core import ConfigError, InputError
-from slot_decoders import VQVAE
+from slot_decoders import VQVAE, tokenizers
 from slot_decoders.tokenizers import perceptual
 
 TINY: dict[str, Any] = {
@@ -87,3 +87,11 @@ def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
 def test_channels_that_do_not_fit_the_groups_are_refused():
     with pytest.raises(ConfigError, match="channels 8, 10 of a VQ-VAE are not all multiples of nu"):
         VQVAE(**{**TINY, "channels": (8, 10)})
+
+
+def test_the_perceptual_term_is_weighed(monkeypatch: pytest.MonkeyPatch, frames: Tensor):
+    monkeypatch.setattr(tokenizers.vqvae, "perceptual_distance", lambda *_: torch.tensor(2.0))
+    losses = VQVAE(**TINY, perceptual_weight=0.25)(frames)
+    assert losses.parts["perceptual"] == 2
+    expected = losses.parts["reconstruction"] + losses.parts["quantization"] + 0.5
+    torch.testing.assert_close(losses.total, expected)

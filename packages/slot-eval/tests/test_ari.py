@@ -113,3 +113,8 @@ def test_a_clip_is_one_point_set():
         adjusted_rand_score(true.flatten(), predicted.flatten()), abs=1e-12
     )
     assert video_fg_ari(predicted, true).item() < 0
+
+
+def test_a_single_pixel_of_foreground_is_something_to_judge():
+    true = torch.tensor([[[0, 0], [0, 3]]])
+    assert fg_ari(torch.zeros_like(true), true, empty="nan").tolist() == [1.0]

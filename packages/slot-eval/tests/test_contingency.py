@@ -120,3 +120,19 @@ def test_without_the_type_checker_wrong_labels_raise_an_eval_error():
         "absent_ids must be skip or zero, not 'maybe'",
         "empty must be one of one, nan, zero, not 'no'",
     ]
+
+
+@pytest.mark.parametrize("numbers", [(12, 25), (16, 16), (181, 181), (255, 1)])
+def test_tables_at_the_borders_of_the_integer_types(numbers):
+    """25 slots and 12 objects have 300 cells, which do not fit a byte as either does."""
+    generator = torch.Generator().manual_seed(0)
+    true, predicted = (torch.randint(n, (2, 40, 40), generator=generator) for n in numbers)
+    true[:, 0, 0], predicted[:, 0, 0] = numbers[0] - 1, numbers[1] - 1
+    for one, other in ((predicted, true), (true, predicted)):
+        table = contingency(one.to(torch.uint8), other.to(torch.uint8))
+        for sample in range(2):
+            found = {
+                (i, j): int(table.counts[sample, i, j])
+                for i, j in table.counts[sample].nonzero().tolist()
+            }
+            assert found == counted_by_hand(one[sample], other[sample])

@@ -54,6 +54,13 @@ def test_two_by_two_worked_by_hand():
     assert functional.psnr(true, true).tolist() == [100.0]  # and not infinity
 
 
+def test_each_frame_has_its_own_psnr_and_its_own_bound():
+    true = torch.zeros(1, 2, 1, 2, 2)
+    predicted = true.clone()
+    predicted[:, 1] = 0.1  # 20 dB, and the first frame is equal
+    assert functional.psnr(predicted, true).item() == pytest.approx(60)
+
+
 def test_ssim_of_even_pictures_compares_their_brightness():
     # no variance and no covariance: what is left is (2 a b + c) / (a a + b b + c)
     black, grey = torch.zeros(1, 3, 11, 11), torch.full((1, 3, 11, 11), 0.5)
