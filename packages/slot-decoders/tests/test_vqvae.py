@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slot_core import ConfigError, InputError
-from slot_decoders import VQVAE, tokenizers
+from slot_decoders import VQVAE
 from slot_decoders.tokenizers import perceptual
+from slot_decoders.tokenizers import vqvae as vqvae_file
 
 TINY: dict[str, Any] = {
     "channels": (8, 16),
@@ -90,7 +91,7 @@ def test_channels_that_do_not_fit_the_groups_are_refused():
 
 
 def test_the_perceptual_term_is_weighed(monkeypatch: pytest.MonkeyPatch, frames: Tensor):
-    monkeypatch.setattr(tokenizers.vqvae, "perceptual_distance", lambda *_: torch.tensor(2.0))
+    monkeypatch.setattr(vqvae_file, "perceptual_distance", lambda *_: torch.tensor(2.0))
     losses = VQVAE(**TINY, perceptual_weight=0.25)(frames)
     assert losses.parts["perceptual"] == 2
     expected = losses.parts["reconstruction"] + losses.parts["quantization"] + 0.5
