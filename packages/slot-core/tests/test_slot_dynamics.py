@@ -226,16 +226,18 @@ def test_what_cannot_be_used_is_told_in_a_sentence(slots: Tensor, unchecked_type
 
 
 def test_dropout_is_of_the_attention_of_what_it_gives_and_in_and_behind_the_mlp():
-    assert SlotFormer(8, model_dim=12, num_heads=2, num_layers=1).layers[0].dropout.p == 0.1
+    usual = SlotFormer(8, model_dim=12, num_heads=2, num_layers=1).layers[0]
+    assert isinstance(usual, DynamicsLayer)
+    assert (usual.dropout.p, usual.self_attn.dropout) == (0.1, 0.1)
     layer = DynamicsLayer(8, 2, 12, dropout=1.0, norm_first=True).train()
     widths = []
-    layer.dropout = torch.nn.Identity()  # what it drops is seen, but stays
     layer.dropout.register_forward_hook(lambda module, args, out: widths.append(out.shape[-1]))
     tokens = torch.randn(2, 5, 8)
+    assert torch.equal(layer(tokens), tokens)  # nothing is added
+    assert widths == [8, 12, 8]
+    layer.dropout.p = 0.0
     nothing = layer.self_attn.out_proj.bias.expand(2, 5, 8)  # all of the attention is dropped
     torch.testing.assert_close(layer._look(tokens, 5), nothing)
-    layer(tokens)
-    assert widths == [8, 8, 12, 8]
 
 
 def test_mlps_are_four_times_as_wide_unless_told_otherwise():
