@@ -1,8 +1,14 @@
 """Each member is tested alone: in an environment of what it declares and nothing else.
 
 In the workspace's own environment an undeclared import passes, because a sibling brought the
-package along. Here it fails. The members are tried with the locked versions, and once more
-with the lowest versions that their pyproject.toml allows.
+package along. Here it fails.
+
+With the lowest versions that its pyproject.toml allows, a member's whole test suite runs alone.
+With the locked versions the suite runs in the workspace, on the same code of the same packages;
+what the environment alone adds is which packages there are. So here every module and every test
+file is imported, and no test is run. An import inside a function, which that does not reach, is
+met by the run with the lowest versions, where no more is installed than here, and in the source
+by test_declared_imports.py.
 """
 
 import subprocess
@@ -37,11 +43,30 @@ def lowest(workspace: Path, name: str) -> str:
     return f"{pinned}\n-e ./packages/{name}\n"
 
 
-def run_tests(
-    environment: Environment, workspace: Path, name: str, *options: str
+# First the tests: pytest's hook for shapes wants to be there before the package.
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys, pytest
+
+folder, name = sys.argv[1:]
+collected = pytest.main(["-qx", "--tb=short", "--collect-only", folder])
+package = importlib.import_module(name)
+for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+    try:
+        importlib.import_module(module.name)
+    except Exception as error:  # a module of an extra names it
+        if f"pip install '{name.replace('_', '-')}[" not in str(error):
+            raise
+    print(module.name)
+sys.exit(collected)
+"""
+
+
+def import_everything(
+    environment: Environment, workspace: Path, name: str
 ) -> subprocess.CompletedProcess[str]:
-    package = f"packages/{name}"
-    return environment.run(workspace, "-m", "pytest", "-q", "--tb=short", *options, package)
+    """All modules of a member and of its tests, in one process."""
+    package = name.replace("-", "_")
+    return environment.run(workspace, "-c", IMPORT_EVERYTHING, f"packages/{name}", package)
 
 
 @contextmanager
@@ -57,12 +82,18 @@ def planted_import(workspace: Path, name: str, module: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_member_passes_with_what_it_declares(
+def test_a_member_imports_with_what_it_declares(
     environment: Environment, workspace_copy: Path, name: str
 ):
     environment.sync(workspace_copy, locked(workspace_copy, name))
-    done = run_tests(environment, workspace_copy, name)
+    done = import_everything(environment, workspace_copy, name)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    source = workspace_copy / "packages" / name / "src"
+    files = sorted(source.rglob("*.py"))
+    modules = [".".join(file.relative_to(source).with_suffix("").parts) for file in files]
+    imported = done.stdout.splitlines()
+    assert modules
+    assert not {m.removesuffix(".__init__") for m in modules} - {*imported, name.replace("-", "_")}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +104,7 @@ def test_an_undeclared_import_fails(
 ):
     environment.sync(workspace_copy, locked(workspace_copy, name))
     with planted_import(workspace_copy, name, module):
-        done = run_tests(environment, workspace_copy, name, "-x")
+        done = import_everything(environment, workspace_copy, name)
     assert done.returncode != 0
     assert f"No module named '{module}'" in done.stdout + done.stderr
 
@@ -84,5 +115,5 @@ def test_a_member_passes_with_the_lowest_versions(
     environment: Environment, workspace_copy: Path, name: str
 ):
     environment.sync(workspace_copy, lowest(workspace_copy, name))
-    done = run_tests(environment, workspace_copy, name)
+    done = environment.run(workspace_copy, "-m", "pytest", "-q", "--tb=short", f"packages/{name}")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
