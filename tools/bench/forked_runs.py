@@ -3,6 +3,7 @@ that goes on after a fault costs seconds; for faults.py."""
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path += [str(ROOT / "apps"), str(ROOT / "apps" / "tests")]
 
+import torch._dynamo  # noqa: E402, F401  (else the optimizer of each run imports it)
 from runs import last_step  # noqa: E402
 from tiny_run import TINY  # noqa: E402  (the path to it is set above)
 
@@ -46,6 +48,7 @@ def fork(function: Callable[[], Any], log: Path) -> int:
     number = os.fork()
     if number:
         return number
+    gc.freeze()  # nothing of what is shared with the other process becomes garbage here
     code = 70
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
