@@ -19,6 +19,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from families import BATCH, FAMILIES, gradients, loss_of, prepared
+from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -48,9 +49,8 @@ def one_of_two(rank: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("gradients")
+def of_two_processes(folder: Path) -> list[dict[str, Any]]:
+    """What each of them finds, by family: whole models, and sharded ones."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -62,21 +62,28 @@ def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_halves_of_a_batch_give_its_gradients(of_two_processes, family, sharded):
-    model = prepared(family)
-    loss_of(model, family, range(BATCH), step=2).backward()
-    whole = gradients(model)
-    key = f"{family}, sharded" if sharded else family
-    first, second = (of_process[key] for of_process in of_two_processes)
-    assert whole.keys() == first.keys() == second.keys()
-    assert any(bool(gradient.any()) for gradient in whole.values())
+def test_halves_of_a_batch_give_its_gradients(tmp_path):
+    """One test of all families, for which two processes start but once."""
+    found = of_two_processes(tmp_path)
+    for family in FAMILIES:
+        model = prepared(family)
+        loss_of(model, family, range(BATCH), step=2).backward()
+        for key in (family, f"{family}, sharded"):
+            first, second = (of_process[key] for of_process in found)
+            assert_equal_gradients(gradients(model), first, second, key)
+
+
+def assert_equal_gradients(
+    whole: dict[str, Tensor], first: dict[str, Tensor], second: dict[str, Tensor], of: str
+) -> None:
+    """Of both processes bit by bit; of the whole batch within rounding."""
+    assert whole.keys() == first.keys() == second.keys(), of
+    assert any(bool(gradient.any()) for gradient in whole.values()), of
     largest = max(float(gradient.abs().max()) for gradient in whole.values())
     for name, gradient in whole.items():
-        assert torch.equal(first[name], second[name]), name
+        assert torch.equal(first[name], second[name]), (of, name)
         scale = max(float(gradient.abs().max()), 1e-3 * largest)
-        assert float((first[name] - gradient).abs().max()) <= 1e-5 * scale, name
+        assert float((first[name] - gradient).abs().max()) <= 1e-5 * scale, (of, name)
 
 
 @pytest.mark.slow
