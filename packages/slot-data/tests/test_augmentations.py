@@ -171,3 +171,14 @@ def test_a_name_may_come_with_settings():
 def test_settings_that_cannot_be_used_are_one_sentence(named, sentence):
     with pytest.raises(DataError, match=sentence):
         augmentations_by_name([named])
+
+
+def test_random_crops_begin_anywhere():
+    rows = torch.arange(16, dtype=torch.uint8)
+    video = torch.stack([rows[:, None].expand(16, 16), rows.expand(16, 16), rows.expand(16, 16)])
+    corners = set()
+    for key in range(40):
+        bits = RawBits(AUGMENTATION, 0, key)
+        made = RandomCrop(50)({"video": video[None], "id": "s"}, bits)["video"][0]
+        corners.add((int(made[0].min()) > 2, int(made[1].min()) > 2))
+    assert len(corners) == 4  # above or below, left or right

@@ -210,3 +210,11 @@ def test_flow_is_cut_with_the_picture():
     cut = crop(sample, 1, 2, 2, 3)
     assert torch.equal(cut["flow"], sample["flow"][:, :, 1:3, 2:5])
     assert cut["flow"][0, 0, 0, 0] == 9
+
+
+def test_bicubic_overshoots_stay_white_and_black():
+    sample = make(height=6, width=8)
+    sample["video"] = torch.where(torch.arange(8) < 4, 0, 255).to(torch.uint8).expand(2, 3, 6, 8)
+    made = resize(sample, (12, 16), interpolation="bicubic")["video"]
+    assert made[..., :6].max() == 0
+    assert made[..., 10:].min() == 255  # 257 would come round to 1

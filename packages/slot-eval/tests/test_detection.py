@@ -198,3 +198,15 @@ def test_against_other_codebases(repository, theirs, metric, options, clips):
         assert found == pytest.approx(expected, abs=1e-7, nan_ok=True), case
         compared += len(found)
     assert compared >= 4
+
+
+def test_an_outline_that_is_in_neither_frame_is_drawn_perfectly():
+    true = torch.tensor([[[[0, 1], [0, 1]], [[0, 0], [0, 0]]]])  # the object leaves
+    assert functional.video_boundary_f(true, true).item() == 1
+
+
+def test_idf1_meets_at_the_threshold_and_sees_what_lies_half_on_objects():
+    predicted, true = torch.tensor([[[[4, 5]]]]), torch.tensor([[[[1, 1]]]])  # an IoU of a half
+    assert functional.idf1(predicted, true).item() == pytest.approx(2 / (1 + 2))
+    predicted, true = torch.tensor([[[[4, 4]]]]), torch.tensor([[[[0, 1]]]])  # half background
+    assert functional.idf1(predicted, true).item() == 1
