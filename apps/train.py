@@ -241,17 +241,24 @@ def main(
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation
                     totals[name] = totals.get(name, 0) + share
-        loss, norm, done = float(totals["loss"]), None, step + 1
+        loss, norm, done = float(totals["loss"]), math.nan, step + 1
         stopping, skipped = agree(accelerator, [interruption.requested, not math.isfinite(loss)])
+        culprit = "loss"
+        if not skipped:
+            # Measured also where nothing is clipped: it can be lost where the loss is not. In half
+            # precision a scaler passes over such steps by itself.
+            limit = options.optimizer.clip_norm or math.inf
+            norm = float(gathered(accelerator.clip_grad_norm_(trained.parameters(), limit)))
+            skipped = accelerator.scaler is None and not math.isfinite(norm)
+            culprit = "gradient"
         if skipped:
-            kept = skips.add(done, loss, parts, folder.newest())
-            say(f"step {done}: the loss is not finite, nothing is learned; the batch is in {kept}")
+            kept = skips.add(done, culprit, loss, parts, folder.newest())
+            say(
+                f"step {done}: the {culprit} is not finite, nothing is learned; the batch is in "
+                f"{kept}"
+            )
         else:
             skips.good()
-            if options.optimizer.clip_norm:
-                norm = gathered(
-                    accelerator.clip_grad_norm_(trained.parameters(), options.optimizer.clip_norm)
-                )
             optimizer.step()
             if average is not None:
                 average.update(model)
@@ -263,11 +270,10 @@ def main(
 
         last = done == options.train.num_steps
         if skipped and log:
-            log.write("skipped", done, loss=str(loss))
+            log.write("skipped", done, loss=str(loss), gradient_norm=str(norm))
         elif not skipped and (done % options.log.every == 0 or last):
             values = {name: _mean(accelerator, value) for name, value in totals.items()}
-            if norm is not None:
-                values["gradient_norm"] = float(norm)
+            values["gradient_norm"] = norm
             if losses.attention is not None:
                 for name, value in diagnose(losses.attention).items():
                     values[name] = _mean(accelerator, value)

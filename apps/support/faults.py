@@ -1,5 +1,5 @@
-"""What a run does about a batch whose loss is not finite: nothing is learned from it, it is kept
-for whoever wants to know why, and a run that meets nothing else stops."""
+"""What a run does about a batch whose loss or gradient is not finite: nothing is learned from it,
+it is kept for whoever wants to know why, and a run that meets nothing else stops."""
 
 from __future__ import annotations
 
@@ -35,12 +35,18 @@ class SkippedSteps:
         self.row = 0
 
     def add(
-        self, step: int, loss: float, batches: Sequence[Mapping[str, Any]], newest: Path | None
+        self,
+        step: int,
+        culprit: str,
+        loss: float,
+        batches: Sequence[Mapping[str, Any]],
+        newest: Path | None,
     ) -> Path:
         """Write what step ``step`` was given on this process and return the file.
 
         Args:
             step: counted from 1.
+            culprit: what is not finite, the loss or the gradient.
             loss: on this process; it may be another's that is not finite.
             batches: one for each accumulated part of the step.
             newest: the last good checkpoint.
@@ -53,8 +59,9 @@ class SkippedSteps:
         path = self._write(step, loss, batches)
         if self.row > self.in_a_row:
             raise InputError(
-                f"the loss is {loss} at step {step}, and was not finite in the {self.row - 1} "
-                f"steps before it; the batch is in {path}, the last good checkpoint is {newest}; "
+                f"the {culprit} is not finite at step {step}, where the loss is {loss}, and the "
+                f"{self.row - 1} steps before it were passed over, too; the batch is in {path}, "
+                f"the last good checkpoint is {newest}; "
                 "lower optimizer.learning_rate or set optimizer.clip_norm"
             )
         return path

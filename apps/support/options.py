@@ -104,7 +104,7 @@ class TrainOptions(StrictConfig):
     num_threads: NonNegativeInt = 0  # of one process on the CPU; 0: the cores, shared fairly
     frozen: tuple[str, ...] = ()  # parts that keep the weights they begin with, such as encoder
     cache: str | None = None  # folder for what frozen parts make of the data; none unless told
-    skips_in_a_row: NonNegativeInt = 3  # steps whose loss is not finite; one more stops the run
+    skips_in_a_row: NonNegativeInt = 3  # that are not finite; one more stops the run
     timeout: PositiveInt = 1_800  # seconds that processes wait for one another before they give up
     compare_ranks_every: NonNegativeInt = 0  # steps between two comparisons of weights; 0: never
 

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import gc
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -152,12 +153,40 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(tmp_path, tiny, monkeypa
     assert two == three != four
 
 
+@pytest.mark.parametrize("clipped", [None, 1.0])
+def test_a_gradient_that_is_not_finite_is_passed_over_though_the_loss_is(
+    tmp_path, tiny, monkeypatch, capsys, clipped
+):
+    honest, seen = train.inputs_of, iter(range(1, 100))
+
+    def hooked(model, *arguments):
+        """The third step loses the gradient of one weight."""
+        (video, *rest), weight = honest(model, *arguments), next(model.parameters())
+        if next(seen) == 3:
+            hook = weight.register_hook(lambda gradient: (hook.remove(), gradient / 0)[1])
+        return (video, *rest)
+
+    monkeypatch.setattr(train, "inputs_of", hooked)
+    out = tmp_path / "run"
+    changes = {"checkpoint.every": 1, "checkpoint.keep": 8, "optimizer.clip_norm": clipped}
+    assert call(tiny(out, **changes)) == 0
+    assert "step 3: the gradient is not finite" in capsys.readouterr().out
+    (skipped,) = events(out, "skipped")
+    assert skipped["step"] == 3
+    assert math.isfinite(float(skipped["loss"]))
+    assert not math.isfinite(float(skipped["gradient_norm"]))
+    assert all(event["gradient_norm"] > 0 for event in events(out, "train"))
+    weights = out / "checkpoints" / "step-0000000{}" / "model" / "model.safetensors"
+    two, three, four = (Path(str(weights).format(n)).read_bytes() for n in (2, 3, 4))
+    assert two == three != four
+
+
 def test_too_many_of_them_in_a_row_stop_the_run(tmp_path, tiny, monkeypatch, capsys):
     out = tmp_path / "run"
     poison(monkeypatch, {3, 5, 6, 7})
     assert call(tiny(out, **{"train.skips_in_a_row": 2})) == 2
     error = capsys.readouterr().err
-    assert "the loss is nan at step 7" in error
+    assert "the loss is not finite at step 7, where the loss is nan" in error
     assert "step-00000006" in error  # the last good checkpoint
     assert "optimizer.learning_rate" in error
 
