@@ -94,6 +94,8 @@ def test_a_signal_saves_at_the_end_of_the_step_and_asks_for_a_new_start(
 
 
 def test_the_second_signal_of_a_kind_is_what_it_was_before():
+    # Whoever starts the tests in the background of a script starts them deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     interruption = Interruption()
     interruption.listen()
     try:
