@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -33,8 +34,15 @@ TESTS_OF_APPS = (
 
 
 def process(*command: str) -> subprocess.CompletedProcess[str]:
+    # Without what this run of pytest was told, by its options or about its workers.
+    environment = {key: value for key, value in os.environ.items() if "PYTEST" not in key}
     return subprocess.run(
-        [sys.executable, *command], cwd=HERE, capture_output=True, text=True, check=False
+        [sys.executable, *command],
+        cwd=HERE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
