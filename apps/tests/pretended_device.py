@@ -168,7 +168,7 @@ def moved_afterwards(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def gru_cell(x: Tensor, h: Tensor, w_x: Tensor, w_h: Tensor, b_x: Any = None, b_h: Any = None):
     """For which other devices than the CPU have a kernel of their own."""
-    reset, update, new = (a for a in linear(x, w_x, b_x).chunk(3, -1))
+    reset, update, new = linear(x, w_x, b_x).chunk(3, -1)
     reset_h, update_h, new_h = linear(h, w_h, b_h).chunk(3, -1)
     update = torch.sigmoid(update + update_h)
     new = torch.tanh(new + torch.sigmoid(reset + reset_h) * new_h)
@@ -217,7 +217,8 @@ def pytest_configure() -> None:
     from support import devices
 
     del os.environ["ACCELERATE_USE_CPU"]
-    setattr(PartialState, "default_device", property(lambda self: DEVICE))  # noqa: B010
+    own = property(lambda self: DEVICE)
+    setattr(PartialState, "default_device", own)  # noqa: B010  (types know it as unchangeable)
     usable, chosen = devices.usable_device, jobs.chosen_device
     devices.usable_device = lambda name: usable(name or NAME)
     jobs.chosen_device = lambda name: chosen(name or NAME)

@@ -22,12 +22,12 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-import matplotlib.figure  # noqa: F401
-import torch._dynamo  # noqa: F401
+import matplotlib.figure  # noqa: F401  (as all below: for the processes that are forked)
+import torch._dynamo  # noqa: F401  (the same)
 
-import predict  # noqa: F401
-import slot_eval.cli  # noqa: F401
-import train  # noqa: F401  (all of these: for the processes that are forked)
+import predict  # noqa: F401  (the same)
+import slot_eval.cli  # noqa: F401  (the same)
+import train  # noqa: F401  (the same)
 
 
 def exit_code(folder: str, words: list[str]) -> int:
