@@ -25,12 +25,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from slot_core import InputError, fingerprint
-from slot_data import Sample, catalog, collate, load_dataset_by_name
+from slot_data import Sample, collate
 from slot_data.sample import SampleDataset
 from slot_data.slot_files import SlotDescription
 from slot_decoders.models import SlotAutoencoder, load_model
 from slot_decoders.models.load import published_half
 from support.command_line import run_and_leave
+from support.datasets import load_dataset, read_options
 from support.inputs import conditioning_of
 from support.slot_folders import write_slots
 
@@ -39,7 +40,7 @@ FRAMES_AT_ONCE = 32  # of a video, in memory with all their features
 
 def main(
     checkpoint: Annotated[str, typer.Argument(help="folder of a model or a run, or a Hub id")],
-    data: Annotated[str, typer.Argument(metavar="DATASET", help="slot-data info lists them")],
+    data: Annotated[str, typer.Argument(metavar="DATASET", help="as data.name of apps/train.py")],
     out: Annotated[Path, typer.Option(help="folder to write to, or to go on with")],
     split: Annotated[
         list[str] | None, typer.Option(help="of the dataset; repeatable, train if left out")
@@ -52,13 +53,13 @@ def main(
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
 ) -> None:
     """Write the slots of a dataset's videos to disk."""
-    options = dict(catalog.parse_option(data, text) for text in option or [])
+    options = read_options(data, option or [])
     accelerator = Accelerator()
     model = load_model(checkpoint, revision=revision, device=accelerator.device)
     if not isinstance(model, SlotAutoencoder):
         raise InputError(f"{checkpoint}: holds a {type(model).__name__}, which encodes no video")
     for part in split or ["train"]:
-        dataset = load_dataset_by_name(data, split=part, **options)
+        dataset = load_dataset(data, split=part, **options)
         description = SlotDescription(
             model=checkpoint,
             fingerprint=fingerprint(published_half(checkpoint), revision),

@@ -29,7 +29,6 @@ from tqdm import tqdm
 
 from slot_core import InputError
 from slot_data import collate
-from slot_data.slots import Slots
 from slot_decoders.models import SlotDynamicsModel, load_model
 from slot_eval import Results
 from slot_eval.perceptual import lpips_of
@@ -38,6 +37,7 @@ from slot_eval.protocols import PREDICTION
 from slot_eval.protocols.prediction import by_future_frame
 from support.checkpoints import replace_text
 from support.command_line import run
+from support.datasets import load_dataset
 from support.findings import check_free
 from support.slot_inputs import check_slots
 from support.slot_scoring import animation, divided, strip, true_frames
@@ -77,7 +77,8 @@ def main(
         raise InputError(
             "--lpips is of decoded frames: expected a model with a decoder, and pixels"
         )
-    dataset = Slots(split, slots, burn_in + frames, stride, pixels=pixels)
+    clip = {"num_frames": burn_in + frames, "stride": stride}
+    dataset = load_dataset("slots", split=split, root=slots, pixels=pixels, **clip)
     check_slots(model.config, dataset)
     predictors: dict[str, Predictor] = {
         "model": lambda past, steps: model.rollout(past.to(device), steps, stride=1).cpu(),

@@ -6,11 +6,14 @@ of one's own is trained on and scored under one name. No file that is read names
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from slot_core import ConfigError
-from slot_data import collate, load_dataset_by_name
+from slot_data import catalog, collate, load_dataset_by_name
+from slot_data.slots import Slots
 from slot_eval import plugins
+from slot_eval.commands.common import parse_options
 
 
 def load_dataset(name: str, *, split: str, **options: Any) -> Any:
@@ -22,7 +25,10 @@ def load_dataset(name: str, *, split: str, **options: Any) -> Any:
         EvalError: if no installed package offers it, or the one that does refuses.
     """
     if ":" not in name:
-        return load_dataset_by_name(name, split=split, **options)
+        found = load_dataset_by_name(name, split=split, **options)
+        if isinstance(found, Slots):
+            found.load_pixels = load_dataset  # they may be of another package's videos
+        return found
     dataset = plugins.load_dataset(name, split, options)
     if not len(dataset):
         raise ConfigError(f"the split {split} of {name} is empty")
@@ -30,3 +36,17 @@ def load_dataset(name: str, *, split: str, **options: Any) -> Any:
     if not hasattr(dataset, "settings"):
         dataset.settings = {"name": name, "split": split, **options}
     return dataset
+
+
+def read_options(name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Options of a dataset from "key=value" of a command line.
+
+    Those of slot-data are read as the dataset wants them; another package's, of which nothing is
+    known, as ``slot-eval run`` reads them.
+
+    Raises:
+        DataError, EvalError: if one cannot be read, or slot-data has no such dataset.
+    """
+    if ":" in name:
+        return parse_options(texts)
+    return dict(catalog.parse_option(name, text) for text in texts)

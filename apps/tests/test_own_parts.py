@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from runs import APPS
 from tiny_run import TINY
 from torch import Tensor, nn
 
+import extract_slots
 import predict
 import slot_data
 import slot_eval.cli
@@ -149,6 +151,38 @@ def test_a_dataset_of_ones_own_is_trained_on_and_scored(
     score = ["run", "--model", str(out), "--data", rings, "--option", "num_samples=4"]
     run_tool([*score, "--split", "test", "--out", str(own / "scores")])
     assert json.loads((own / "scores" / "result.json").read_text())["num_samples"] == 4
+
+
+def test_slots_of_a_dataset_of_ones_own_are_extracted(own: Path, rings: str):
+    tiny_model().save_pretrained(own / "model")
+    words = ["model", rings, "--out", "slots", "--option", "num_samples=3"]
+    with pytest.raises(SystemExit) as ended:
+        run(extract_slots.main, [*words, "--option", "image_size=48", "--split", "test"])
+    assert not ended.value.code
+    slots = load_dataset("slots", split="test", root="slots", pixels=True)
+    assert len(slots) == 3
+    with_pixels = pickle.loads(pickle.dumps(slots))[1]  # as loader workers get it
+    true = load_dataset(rings, split="test", image_size=48)[1]
+    assert with_pixels["slots"].shape == (1, 4, 16)
+    assert torch.equal(with_pixels["video"], true["video"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["yours:rings"], "no installed package offers data sets as 'yours', only as"),
+        (["mine:rings", "--option", "num_samples"], "--option num_samples: expected KEY=VALUE"),
+        (["mine:rings", "--option", "colours=2"], "argument 'colours'; its options are num_samples, im"),
+    ],
+)
+def test_a_dataset_that_cannot_be_extracted_is_told(
+    own: Path, rings: str, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+):
+    tiny_model().save_pretrained(own / "model")
+    with pytest.raises(SystemExit) as ended:
+        run(extract_slots.main, ["model", *words, "--out", "slots"])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 def run_tool(words: list[str]) -> None:

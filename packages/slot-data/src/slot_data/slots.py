@@ -3,6 +3,7 @@
 `apps/extract_slots.py` writes them (see `slot_files.py`), a folder for each split.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,10 @@ class Slots:
     another model, a video is shorter than a clip, an outcome lacks or is of an unknown video, or
     all outcomes are the same: no question can be learned or tested on one answer.
     """
+
+    load_pixels: Callable[..., SampleDataset] | None = None
+    """Opens the dataset that the slots are of, where that is another package's; called as
+    `load_dataset_by_name`, which is used without it."""
 
     def __init__(
         self,
@@ -109,7 +114,8 @@ class Slots:
         options = dict(self.description.options)
         if self._pixels_root is not None:
             options["root"] = str(self._pixels_root)
-        return load_dataset_by_name(self.description.data, split=self.description.split, **options)
+        load = self.load_pixels or load_dataset_by_name
+        return load(self.description.data, split=self.description.split, **options)
 
     def _paths(self) -> list[Path]:
         num_parts = self.description.num_parts

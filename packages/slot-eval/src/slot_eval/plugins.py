@@ -22,6 +22,7 @@ What these callables raise as ValueError or OSError while they load or read is a
 input, and becomes an EvalError here; every other exception is a bug and stays as it is.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
@@ -63,8 +64,25 @@ def load_dataset(name: str, split: str, options: Mapping[str, Any]) -> Any:
         )
     entry, name = choose(DATASETS, name)
     load: Callable[..., Any] = entry.load()
+    check_options(name, load, options)
     with user_errors(f"cannot load the data set {name}"):
         return load(name, split=split, **options)
+
+
+def check_options(name: str, load: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise EvalError on an option that the data set does not take, or lacks."""
+    signature = inspect.signature(load)
+    try:
+        signature.bind(name, split="", **options)
+    except TypeError as error:
+        named = [
+            key
+            for key, parameter in list(signature.parameters.items())[1:]
+            if key != "split" and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        raise EvalError(
+            f"cannot load the data set {name}: {error}; its options are {', '.join(named) or 'none'}"
+        ) from None
 
 
 def check_sample(sample: Any, index: int, source: str) -> None:
