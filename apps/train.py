@@ -46,7 +46,7 @@ from slot_data.augmentations import augmentations_by_name
 from slot_data.collate import Batch
 from slot_decoders.models import build_model
 from slot_eval import Results, protocols
-from slot_eval.provenance import model_hash, model_structure
+from slot_eval.provenance import of_model
 from slot_eval.report import RESULT, make_result, result_table, write_result
 from support.beginnings import begin, freeze
 from support.checkpoints import RunFolder, read_state, restore_model
@@ -365,8 +365,7 @@ def main(
                 model=str(out),
                 data=f"{options.data.name} {splits.test}",
                 settings={**test_set.settings, "source": _mask_source(published)},
-                model_hash=model_hash(published),
-                model_structure=model_structure(published),
+                **of_model(published),
             )
             shutil.rmtree(out / "test", ignore_errors=True)  # of a run that was set back since
             write_result(out / "test", result, test.rows, "jsonl")

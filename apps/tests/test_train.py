@@ -35,6 +35,7 @@ def test_a_run_leaves_log_pictures_result_and_a_checkpoint_that_loads(tmp_path, 
     assert (result["protocol"], result["num_samples"]) == ("slotdiffusion", 24)
     assert result["settings"]["source"] == "encoder"
     assert len(result["model_structure"]) == 16
+    assert result["model_config"]["num_slots"] == 4
     assert set(result["metrics"]) == {"ari", "fg_ari", "miou", "fg_miou", "mbo"}
     with Image.open(out / "pictures" / "validation-00000008.png") as picture:
         assert picture.size[0] > 300

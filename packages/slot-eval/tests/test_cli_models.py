@@ -112,6 +112,7 @@ def test_a_result_says_where_it_comes_from(cli, tmp_path):
     assert result["data_card"]["hash"] == "0123456789abcdef"
     assert result["data_card"]["options"] == {"frames": 1}
     assert len(result["model_hash"]) == 16
+    assert result["model_config"] is None  # it has none
     assert result["departures"] == ["slotdiffusion is not published on squares"]
     assert "but       slotdiffusion is not published on squares" in shown
     assert result["metrics"]["panoptic_quality"]["n"] == 7
@@ -249,6 +250,7 @@ def write_seed(folder, mean, **changes):
         "model": folder.name,
         "model_hash": folder.name * 16,
         "model_structure": "s",
+        "model_config": {"num_slots": 5, "encoder": {"gru": True, "iterations": 3}},
         "data": "d",
         "data_card": {"hash": "h"},
         "num_samples": 3,
@@ -288,6 +290,10 @@ def test_seeds_by_hand(cli, tmp_path):
             "the hash of the data's card is 'h' in the first and 'i' in the second",
         ),
         ({"model_structure": "t"}, "model_structure is 's' in the first and 't' in the second"),
+        (
+            {"model_config": {"num_slots": 5, "encoder": {"gru": False, "iterations": 3}}},
+            "encoder.gru of the model is True in the first and False in the second",
+        ),
     ],
 )
 def test_results_that_are_not_seeds_of_one_recipe_are_not_pooled(cli, tmp_path, changes, sentence):
@@ -295,7 +301,8 @@ def test_results_that_are_not_seeds_of_one_recipe_are_not_pooled(cli, tmp_path, 
     code, shown, message = cli("seeds", first, other)
     assert (code, shown) == (2, "")
     assert message == (
-        f"error: {first} and {other} are not of two seeds of one recipe: {sentence}\n"
+        f"error: {first} and {other} are not of two seeds of one recipe: {sentence}; slot-eval "
+        "compare shows them in rows\n"
     )
 
 
@@ -320,4 +327,44 @@ def test_another_setting_is_told_and_one_that_changes_nothing_is_not(cli, tmp_pa
     assert message == (
         f"warning: {first} and {other}: the setting source is 'encoder' in the first and 'decoder' "
         "in the second\n"
+    )
+
+
+def test_each_seed_may_learn_from_slots_of_its_own(cli, tmp_path):
+    a, b = (
+        write_seed(tmp_path / name, 0.8, model_config={"num_slots": 5, "slots_of": name})
+        for name in ("a", "b")
+    )
+    code, _, message = cli("seeds", a, b)
+    assert (code, message) == (0, "")
+
+
+def test_scores_of_unknown_models_are_pooled_on_trust(cli, tmp_path):
+    unknown = {"model_hash": None, "model_structure": None, "model_config": None}
+    first = write_seed(tmp_path / "a", 0.8)
+    other = write_seed(tmp_path / "b", 0.9, **unknown)
+    code, shown, message = cli("seeds", first, other)
+    assert code == 0
+    assert "2 seeds" in shown
+    assert message == (
+        f"warning: {other} does not say what its model is, so whether it is of the same recipe as "
+        "the others is taken on trust\n"
+    )
+    assert cli("seeds", other)[2] == ""
+
+
+def test_compare_tells_of_other_data_under_one_name(cli, tmp_path):
+    easy, hard = ({"options": {"level": level}, "source": level} for level in ("plain", "textured"))
+    a = write_seed(tmp_path / "a", 0.8, settings=easy)
+    b = write_seed(tmp_path / "b", 0.7, settings=hard)
+    c = write_seed(tmp_path / "c", 0.7, settings=easy, data_card={"hash": "i"})
+    d = write_seed(tmp_path / "d", 0.7, settings=hard, data="e", model_structure="t")
+    code, shown, message = cli("compare", a, b, c, d)
+    assert code == 0
+    assert [line.split()[1] for line in shown.splitlines()[3:]] == ["d", "d", "d", "e"]
+    assert message == (
+        f"warning: {a} and {b} are of d, but the setting options is {{'level': 'plain'}} in the "
+        "first and {'level': 'textured'} in the second\n"
+        f"warning: {a} and {c} are of d, but the hash of the data's card is 'h' in the first and "
+        "'i' in the second\n"
     )

@@ -1,5 +1,5 @@
-"""Where a result comes from: the model's hash, the data's card, and how far it is from what the
-protocol's authors do."""
+"""Where a result comes from: the model's hash and configuration, the data's card, and how far it is
+from what the protocol's authors do."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,6 +8,15 @@ from typing import Any
 import torch
 
 from slot_eval.protocols import DataSet, Protocol
+
+
+def of_model(model: Any) -> dict[str, Any]:
+    """What a result says of a model, as arguments of ``make_result``."""
+    return {
+        "model_hash": model_hash(model),
+        "model_structure": model_structure(model),
+        "model_config": model_config(model),
+    }
 
 
 def model_hash(model: Any) -> str | None:
@@ -34,6 +43,12 @@ def model_structure(model: Any) -> str | None:
         return None
     shapes = sorted((name, list(tensor.shape)) for name, tensor in model.state_dict().items())
     return hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
+
+
+def model_config(model: Any) -> dict[str, Any] | None:
+    """The configuration of a model that has one of pydantic's; None of others."""
+    dump = getattr(getattr(model, "config", None), "model_dump", None)
+    return dump(mode="json") if callable(dump) else None
 
 
 def departures(

@@ -30,12 +30,13 @@ def make_result(
     settings: Mapping[str, Any],
     model_hash: str | None = None,
     model_structure: str | None = None,
+    model_config: Mapping[str, Any] | None = None,
     data_card: Mapping[str, Any] | None = None,
     departures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of ``result.json``; a mean over no sample at all is null.
 
-    ``model_hash``, ``model_structure``, ``data_card`` and ``departures`` as of
+    ``model_hash``, ``model_structure``, ``model_config``, ``data_card`` and ``departures`` as of
     ``slot_eval.provenance`` and ``slot_eval.plugins``.
     """
     metrics = {
@@ -50,6 +51,7 @@ def make_result(
         "model": model,
         "model_hash": model_hash,
         "model_structure": model_structure,
+        "model_config": None if model_config is None else dict(model_config),
         "data": data,
         "data_card": None if data_card is None else dict(data_card),
         "departures": list(departures),

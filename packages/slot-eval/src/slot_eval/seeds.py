@@ -7,23 +7,25 @@ may differ for a good reason (a folder on another machine), so they are told and
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from slot_eval.differences import cards, kinds, settings
 from slot_eval.errors import EvalError
 from slot_eval.report import RESULT
 
-# Whatever changes nothing, or only what a model draws.
-FREE_SETTINGS = ("seed", "device", "batch_size", "also")
+# Settings by which a model is scored and not its data, beside the number of samples, which is shown.
+OF_MODELS = ("command", "source", "limit")
 
 
 def check_seeds(paths: Sequence[Path], results: Sequence[Mapping[str, Any]]) -> list[str]:
     """See whether results may be those of one recipe with different seeds.
 
     Returns:
-        A sentence for each setting in which one differs from the first.
+        A sentence for each setting in which one differs from the first, and for each result that
+        does not say what its model is, as those of files of labels.
 
     Raises:
         EvalError: where two are of one model, or of different models, data or protocols; it names
@@ -39,15 +41,38 @@ def check_seeds(paths: Sequence[Path], results: Sequence[Mapping[str, Any]]) -> 
             own = result.get("model_hash")
             if own is not None and own == earlier.get("model_hash"):
                 raise EvalError(f"{before} and {path} are of one model, model_hash {own}")
-        for what, one, other in _differences(first, result):
+        for what, one, other in kinds(first, result):
             raise EvalError(
                 f"{first_path} and {path} are not of two seeds of one recipe: {what} is {one!r} in "
-                f"the first and {other!r} in the second"
+                f"the first and {other!r} in the second; slot-eval compare shows them in rows"
             )
         warnings += [
-            f"warning: {first_path} and {path}: the setting {what} is {one!r} in the first and "
-            f"{other!r} in the second"
-            for what, one, other in _other_settings(first, result)
+            f"warning: {first_path} and {path}: {what} is {one!r} in the first and {other!r} in "
+            "the second"
+            for what, one, other in settings(first, result)
+        ]
+    if len(given) > 1:
+        warnings += [
+            f"warning: {path} does not say what its model is, so whether it is of the same recipe "
+            "as the others is taken on trust"
+            for path, result in given
+            if result.get("model_structure") is None
+        ]
+    return warnings
+
+
+def check_data(paths: Sequence[Path], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each of several results whose data has the name of an earlier one's and is
+    other data, or was read otherwise: side by side they look as if they were comparable."""
+    warnings: list[str] = []
+    firsts: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+    for path, result in zip(paths, results, strict=True):
+        first_path, first = firsts.setdefault(result["data"], (path, result))
+        differing = list(settings(first, result, free=OF_MODELS)) or list(cards(first, result))
+        warnings += [
+            f"warning: {first_path} and {path} are of {result['data']}, but {what} is {one!r} in "
+            f"the first and {other!r} in the second"
+            for what, one, other in differing
         ]
     return warnings
 
@@ -55,37 +80,6 @@ def check_seeds(paths: Sequence[Path], results: Sequence[Mapping[str, Any]]) -> 
 def _file(path: Path) -> Path:
     """The file of a result that is given as itself or as its folder."""
     return (path / RESULT if path.is_dir() else path).resolve()
-
-
-def _differences(
-    one: Mapping[str, Any], other: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, Any]]:
-    """What must agree and does not: its name, and both values."""
-    for key in ("protocol", "data", "num_samples"):
-        if one[key] != other[key]:
-            yield key, one[key], other[key]
-    mine, theirs = one["protocol_settings"], other["protocol_settings"]
-    for key in mine.keys() | theirs.keys():
-        if mine.get(key) != theirs.get(key):
-            yield f"{key} of the protocol", mine.get(key), theirs.get(key)
-    cards = [(result.get("data_card") or {}).get("hash") for result in (one, other)]
-    structures = [result.get("model_structure") for result in (one, other)]
-    for name, (first, second) in (
-        ("the hash of the data's card", cards),
-        ("model_structure", structures),
-    ):
-        if None not in (first, second) and first != second:
-            yield name, first, second
-
-
-def _other_settings(
-    one: Mapping[str, Any], other: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, Any]]:
-    """Settings of both that differ."""
-    mine, theirs = one.get("settings") or {}, other.get("settings") or {}
-    for key in mine:
-        if key in theirs and key not in FREE_SETTINGS and mine[key] != theirs[key]:
-            yield key, mine[key], theirs[key]
 
 
 def summarise(scores: Sequence[float], success: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ from slot_eval.errors import EvalError
 from slot_eval.html_report import Exhibit, html_report
 from slot_eval.jobs import Block, OpenJob, run_job
 from slot_eval.protocols.further import FURTHER_METRICS, check_known
-from slot_eval.provenance import departures, model_hash, model_structure
+from slot_eval.provenance import departures, of_model
 from slot_eval.report import (
     RowsFormat,
     check_free,
@@ -121,8 +121,7 @@ def provenance(opened: OpenJob, source: str | None = None, protocol: str | None 
         size = tuple(opened.sample(0)["video"].shape[-2:]) if len(opened) else None
         found = departures(protocols.get(protocol), job.data, job.split, job.options, size, source)
     return {
-        "model_hash": model_hash(opened.model),
-        "model_structure": model_structure(opened.model),
+        **of_model(opened.model),
         "data_card": plugins.data_card(job.data, job.split, job.options),
         "departures": found,
     }

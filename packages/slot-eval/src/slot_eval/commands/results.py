@@ -10,7 +10,7 @@ import typer
 from slot_eval import protocols
 from slot_eval.errors import EvalError
 from slot_eval.report import aligned, compare_table, decimal, read_result
-from slot_eval.seeds import check_seeds, sentence
+from slot_eval.seeds import check_data, check_seeds, sentence
 
 ResultFiles = Annotated[list[Path], typer.Argument(help="result.json files, or their folders.")]
 
@@ -25,7 +25,11 @@ def compare(
     ] = None,
 ) -> None:
     """Show results side by side."""
-    typer.echo(compare_table(told_apart(results), mixed, metric or ()))
+    found = told_apart(results)
+    table = compare_table(found, mixed, metric or ())
+    for warning in check_data(results, found):
+        typer.echo(warning, err=True)
+    typer.echo(table)
 
 
 def explain(
