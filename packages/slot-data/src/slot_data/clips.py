@@ -18,10 +18,11 @@ def num_clips(length: int, num_frames: int, stride: int = 1) -> int:
 
 
 def too_short(video: str, length: int, frames: range) -> str:
-    """The sentence for a clip that a video of `length` frames does not hold."""
+    """The sentence for a clip that a video of `length` frames does not hold, and its options."""
+    options = "num_frames" if frames.step == 1 else "num_frames or stride"
     return (
-        f"{video} has {length} frames; "
-        f"a clip of {len(frames)} frames {frames.step} apart needs {frames[-1] + 1}"
+        f"{video} has {length} frames; a clip of {len(frames)} frames {frames.step} apart needs "
+        f"{frames[-1] + 1}; lower {options}, or take the video away"
     )
 
 

@@ -10,7 +10,14 @@ from slot_data.clips import ClipChoice
 from slot_data.file_lists import files_below
 from slot_data.image_files import sample_of
 from slot_data.sample import DataError, Sample
-from slot_data.video_files import VIDEO_SUFFIXES, FrameTimes, VideoFile, frame_times, require_av
+from slot_data.video_files import (
+    VIDEO_SUFFIXES,
+    FrameTimes,
+    VideoFile,
+    frame_times,
+    may_be_shorter,
+    require_av,
+)
 
 _recent_times = lru_cache(4)(frame_times)  # a video is read whole in several parts
 
@@ -56,7 +63,8 @@ def film_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, Film
     """The files below `section`/videos, by their paths below that.
 
     A file is looked through here, without being decoded, only where its number of frames is
-    needed: for all clips but the "first", and to count its masks.
+    needed: for all clips but the "first", to count its masks, and where its header says that it is
+    too short for a clip, which a training would else meet when it reads it.
 
     Raises DataError if there are no videos, PyAV is missing, a video cannot be read, or masks are
     missing, too many, too few, or without a video.
@@ -69,7 +77,7 @@ def film_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, Film
     masks = _masks(section, paths)
     found = {}
     for path in paths:
-        times = frame_times(path) if masks or choice.clips != "first" else None
+        times = frame_times(path) if masks or _needs_count(path, choice) else None
         if times is not None and masks and len(masks[path]) != times.count:
             raise DataError(
                 f"{_masks_of(section, path)} holds {len(masks[path])} masks, but video {path} has "
@@ -82,6 +90,12 @@ def film_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, Film
             tuple(mask.relative_to(root).as_posix() for mask in masks[path]) if masks else None,
         )
     return found
+
+
+def _needs_count(path: Path, choice: ClipChoice) -> bool:
+    if choice.clips != "first":
+        return True
+    return choice.num_frames > 1 and may_be_shorter(path, choice.first[-1] + 1)
 
 
 def _masks_of(section: Path, video: Path) -> Path:

@@ -83,7 +83,7 @@ class Prepared:
             raise DataError(f"split {split!r} of {folder} is empty")
         self._stops = np.cumsum([len(file) for file in self._files])
         self._lengths = np.concatenate([file.frames for file in self._files])
-        counts = [self._count(int(length)) for length in self._lengths]
+        counts = [self._count(number) for number in range(len(self._lengths))]
         self._ends = np.cumsum(np.array(counts, dtype=np.int64))
         if not self._ends[-1]:
             raise DataError(f"split {split!r} of {folder} holds no video with such a clip")
@@ -112,8 +112,13 @@ class Prepared:
         place = int(np.searchsorted(self._stops, number, side="right"))
         return self._files[place].row(number - int(self._stops[place]) + len(self._files[place]))
 
-    def _count(self, length: int) -> int:
-        return self.reading.count(f"a video of {self.folder}", length)
+    def _count(self, number: int) -> int:
+        length = int(self._lengths[number])
+        try:
+            return self.reading.count("", length)
+        except DataError:  # its name is in the files, and is read for the sentence alone
+            name = self._row(number)["id"]
+        return self.reading.count(f"video {name!r} of {self.folder}", length)
 
 
 def load_prepared(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm"})
 # FFmpeg takes memory for whatever size a file states, which may change within it.
 BOUNDS = {"max_pixels": str(MOST_PIXELS)}
+MICROSECONDS = 1_000_000  # in which a container's duration is counted
 MISSING_SECONDS = 0.5  # that a file may lack of what it declares: durations are rounded
 
 
@@ -160,6 +161,20 @@ def frame_times(path: Path) -> FrameTimes:
             times = replace(times, unit=1 / (stream.average_rate or Fraction(25)))
         _refuse_cut_off(path, times, _declared_seconds(container, stream))
     return times
+
+
+def may_be_shorter(path: Path, length: int) -> bool:
+    """Whether a file may have fewer frames than `length` as far as its header tells, which is read
+    in a millisecond: it counts frames (MP4, MOV, AVI) or seconds. One that is not short may be
+    suspected, and one whose header errs is not: `frame_times` knows.
+
+    Raises DataError if the file cannot be read.
+    """
+    with _opened(path) as (container, stream):
+        if stream.frames:
+            return stream.frames < length
+        seconds = (container.duration or 0) / MICROSECONDS
+        return 0 < seconds * (stream.average_rate or 0) < length + 1  # durations are rounded
 
 
 def _declared_seconds(container: InputContainer, stream: VideoStream) -> float | None:
