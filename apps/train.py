@@ -295,7 +295,7 @@ def main(
             unseen = HeldOutLoss(
                 published,
                 num_frames=num_frames,
-                batch_size=options.train.batch_size // options.train.accumulation,
+                batch_size=batches.samples_at_once,
                 progress=done / options.train.num_steps,
             )
             validation = score(

@@ -28,7 +28,7 @@ class HeldOutLoss:
 
     Args:
         num_frames: of a sample as the training sees it; of longer ones the first are taken.
-        batch_size: the most samples at once.
+        batch_size: the most samples at once, which decides the memory and not the mean.
         progress: the share of the training that is done.
     """
 

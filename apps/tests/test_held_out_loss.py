@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import families
 import pytest
 import torch
 from runs import events
 
 import train
 from slot_core import sample_generators
-from slot_data import Shapes, collate
+from slot_data import Shapes, StepBatches, collate
 from slot_decoders.models import build_model, load_model, presets
 from support.command_line import run
 from support.held_out_loss import HeldOutLoss
@@ -77,6 +78,42 @@ def test_it_is_a_mean_over_samples_however_they_are_batched(video_model, batch_s
     for part in (slice(0, 2), slice(2, 5)):
         loss.update({"id": whole["id"][part], "video": whole["video"][part]}, CPU)
     assert loss.mean() == pytest.approx(forward(video_model, whole), rel=1e-5)
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_of_every_family_it_is_the_same_however_many_samples_are_taken_at_once(family):
+    """As on several processes, and with several micro-batches."""
+    model = families.prepared(family)
+    keys = ("slots",) if family.startswith(("slot_former", "relation")) else ("video",)
+    keys += ("outcome" if family.startswith("relation") else "video",)
+    ids = [f"sample {row}" for row in range(families.BATCH)]
+    batch = {"id": ids, **dict(zip(keys, families.inputs(family), strict=False))}
+    means = []
+    for batch_size in (4, 2, 3, 1):
+        loss = HeldOutLoss(model, num_frames=4, batch_size=batch_size, progress=0.5)
+        loss.update(batch, CPU)
+        means.append(loss.mean())
+    assert means[1:] == pytest.approx([means[0]] * 3, rel=1e-5)
+
+
+def test_a_process_takes_as_many_samples_at_once_as_it_trains_on(tmp_path, tiny, monkeypatch):
+    class Batches(StepBatches):
+        samples_at_once = 3  # of one of more processes than a test has
+
+    class Loss(HeldOutLoss):
+        def __init__(self, model, *, batch_size, **more):
+            taken.append(batch_size)
+            super().__init__(model, batch_size=batch_size, **more)
+
+    taken = []
+    monkeypatch.setattr(train, "HeldOutLoss", Loss)
+    for batches, expected in ((StepBatches, 2), (Batches, 3)):
+        monkeypatch.setattr(train, "StepBatches", batches)
+        changes = {"train.num_steps": 1, "train.accumulation": 2, "data.splits.test": None}
+        with pytest.raises(SystemExit):
+            run(train.main, tiny(tmp_path / str(expected), **changes))
+        assert taken.pop() == expected
+        assert not taken
 
 
 def test_of_no_samples_it_is_not_a_number(video_model):

@@ -172,7 +172,10 @@ def test_slots_of_a_dataset_of_ones_own_are_extracted(own: Path, rings: str):
     [
         (["yours:rings"], "no installed package offers data sets as 'yours', only as"),
         (["mine:rings", "--option", "num_samples"], "--option num_samples: expected KEY=VALUE"),
-        (["mine:rings", "--option", "colours=2"], "argument 'colours'; its options are num_samples, im"),
+        (
+            ["mine:rings", "--option", "colours=2"],
+            "argument 'colours'; its options are num_s",
+        ),
     ],
 )
 def test_a_dataset_that_cannot_be_extracted_is_told(

@@ -62,7 +62,10 @@ def test_which_clips_are_samples(clips, length, starts):
 def test_bad_choices_of_clips_are_named():
     with pytest.raises(DataError, match="num_frames 0 and stride 1 must be at least 1"):
         ClipChoice(0, 1, "first")
-    with pytest.raises(DataError, match="video v has 4 frames; a clip of 3 frames 2 apart needs 5; lower num_frames or st"):
+    with pytest.raises(
+        DataError,
+        match="video v has 4 frames; a clip of 3 frames 2 apart needs 5; lower num_frames or st",
+    ):
         ClipChoice(3, 2, "apart").count("video v", 4)
 
 

@@ -93,6 +93,11 @@ def test_a_step_sees_the_same_samples_however_it_is_split(world_size, accumulati
     assert steps_of(world_size, accumulation) == list(batches())
 
 
+def test_a_process_knows_how_many_samples_it_takes_at_once():
+    own = batches(rank=1, world_size=2, accumulation=2, batch_size=12)
+    assert {len(keys) for keys in own} == {own.samples_at_once} == {3}
+
+
 def test_ranks_are_disjoint_and_complete():
     """Two epochs of 10 samples over 5 processes: every (epoch, index) exactly once."""
     seen = [

@@ -43,7 +43,9 @@ def test_davis_as_from_its_files(tmp_path, options):
     raw, again = both("davis", root, out, "train", **options, masks=False)
     assert "labels" not in again[0]
     assert_all_same(raw, again)
-    with pytest.raises(DataError, match=r"video '.*/0' of .*out has 2 frames; a clip of 3 frames 1 apart needs 3"):
+    with pytest.raises(
+        DataError, match=r"video '.*/0' of .*out has 2 frames; a clip of 3 frames 1 apart needs 3"
+    ):
         load_dataset_by_name("davis", split="train", root=out, num_frames=3, **options)
 
 

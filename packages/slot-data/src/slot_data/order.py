@@ -89,8 +89,13 @@ class StepBatches(Sampler[list[Key]]):
     def __len__(self) -> int:
         return (self.num_steps - self.start_step) * self.accumulation
 
+    @property
+    def samples_at_once(self) -> int:
+        """Of a micro-batch of one process."""
+        return self.batch_size // (self.world_size * self.accumulation)
+
     def __iter__(self) -> Iterator[list[Key]]:
-        share = self.batch_size // (self.world_size * self.accumulation)
+        share = self.samples_at_once
         for step in range(self.start_step, self.num_steps):
             for micro in range(self.accumulation):
                 first = step * self.batch_size
