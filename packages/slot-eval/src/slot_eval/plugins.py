@@ -75,13 +75,13 @@ def check_options(name: str, load: Callable[..., Any], options: Mapping[str, Any
     try:
         signature.bind(name, split="", **options)
     except TypeError as error:
-        named = [
+        named = ", ".join(
             key
             for key, parameter in list(signature.parameters.items())[1:]
             if key != "split" and parameter.kind is not parameter.VAR_KEYWORD
-        ]
+        )
         raise EvalError(
-            f"cannot load the data set {name}: {error}; its options are {', '.join(named) or 'none'}"
+            f"cannot load the data set {name}: {error}; its options are {named or 'none'}"
         ) from None
 
 

@@ -47,8 +47,8 @@ def model_structure(model: Any) -> str | None:
 
 def model_config(model: Any) -> dict[str, Any] | None:
     """The configuration of a model that has one of pydantic's; None of others."""
-    dump = getattr(getattr(model, "config", None), "model_dump", None)
-    return dump(mode="json") if callable(dump) else None
+    config: Any = getattr(model, "config", None)
+    return config.model_dump(mode="json") if hasattr(config, "model_dump") else None
 
 
 def departures(

@@ -16,7 +16,7 @@ from slot_eval.differences import cards, kinds, settings
 from slot_eval.errors import EvalError
 from slot_eval.report import RESULT
 
-# Settings by which a model is scored and not its data, beside the number of samples, which is shown.
+# Settings that are not of the data, and the number of samples, which is shown.
 OF_MODELS = ("command", "source", "limit")
 
 
