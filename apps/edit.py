@@ -15,7 +15,7 @@ removed slots are, and the rest stays the picture's own.
 
 from __future__ import annotations
 
-import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+import support.starting  # noqa: F401  (before the seconds that torch takes to import)
 
 # isort: split
 

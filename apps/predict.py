@@ -10,7 +10,7 @@ in ``support/findings.py``; what --boxes, --points and --masks hold, in ``suppor
 
 from __future__ import annotations
 
-import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+import support.starting  # noqa: F401  (before the seconds that torch takes to import)
 
 # isort: split
 

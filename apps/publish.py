@@ -10,7 +10,7 @@ it is. ``hf auth login`` says who you are, or the variable HF_TOKEN.
 
 from __future__ import annotations
 
-import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+import support.starting  # noqa: F401  (before the seconds that torch takes to import)
 
 # isort: split
 

@@ -9,7 +9,7 @@ command goes on with what a killed one left, on any number of processes.
 
 from __future__ import annotations
 
-import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+import support.starting  # noqa: F401  (before the seconds that torch takes to import)
 
 # isort: split
 

@@ -13,7 +13,7 @@ prediction.png and prediction.gif.
 
 from __future__ import annotations
 
-import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+import support.starting  # noqa: F401  (before the seconds that torch takes to import)
 
 # isort: split
 

@@ -15,7 +15,7 @@ twice, it stops at once.
 
 from __future__ import annotations
 
-import support.patience  # noqa: F401  (OpenMP reads what it sets when torch is loaded)
+import support.starting  # noqa: F401  (before the seconds that torch takes to import)
 
 # isort: split
 
@@ -52,7 +52,7 @@ from support.beginnings import begin, freeze
 from support.checkpoints import RunFolder, read_state, restore_model
 from support.command_line import run_and_leave
 from support.datasets import load_dataset
-from support.diagnostics import diagnose, few_samples, few_slots
+from support.diagnostics import busy_machine, diagnose, few_samples, few_slots
 from support.expectations import expected_of
 from support.faults import SkippedSteps
 from support.frozen_outputs import open_cache
@@ -105,7 +105,7 @@ def main(
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=options.train.timeout))],
     )
     check_shards(accelerator, options.train.compare_ranks_every)
-    _share_threads(options.train.num_threads, accelerator)
+    others_here = _share_threads(options.train.num_threads, accelerator)
     is_main = accelerator.is_main_process
     say = tqdm.write if is_main else lambda _: None
 
@@ -195,6 +195,7 @@ def main(
     for warning in (
         few_slots(options.data.name, train_set, model),
         few_samples(len(train_set), options.train.batch_size),
+        others_here,
     ):
         if warning:
             say(warning)
@@ -358,7 +359,9 @@ def main(
             num_samples=len(test_set),
             batch_size=options.validation.batch_size,
         )
-        if log and len(test):
+        if not len(test):
+            say("test: no labels to score against")
+        elif log:
             log.write("test", options.train.num_steps, **means(test))
             result = make_result(
                 test,
@@ -407,11 +410,14 @@ def _known_trackers(names: Sequence[str]) -> Any:
     return list(names) or None
 
 
-def _share_threads(num_threads: int, accelerator: Accelerator) -> None:
-    """Give each process its share of the cores; Accelerate's launcher leaves it one."""
-    if accelerator.device.type == "cpu":
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // processes))
+def _share_threads(num_threads: int, accelerator: Accelerator) -> str:
+    """Give each process its share of the cores; Accelerate's launcher leaves it one. A line where
+    others share them, too."""
+    if accelerator.device.type != "cpu":
+        return ""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // processes))
+    return busy_machine(os.getloadavg()[0], os.cpu_count() or 1, torch.get_num_threads())
 
 
 def _seed_step(seed: int, step: int, rank: int) -> None:

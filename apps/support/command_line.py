@@ -19,10 +19,11 @@ from tqdm import tqdm
 from slot_core import InputError
 from slot_data import DataError
 from slot_eval import EvalError
+from support import starting
+from support.starting import INTERRUPTED
 
 USER_ERRORS = (InputError, DataError, EvalError)
 FULL = (errno.ENOSPC, errno.EDQUOT)
-INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
 
 
 def run(command: Callable[..., None], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -36,6 +37,7 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
         SystemExit: 0 when the command is done, 2 when its input is wrong or a disk is full, 130 on
             Ctrl-C.
     """
+    starting.over()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_interruptible(command))
     try:

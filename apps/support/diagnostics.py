@@ -49,6 +49,24 @@ def few_samples(num_samples: int, batch_size: int) -> str:
     )
 
 
+def busy_machine(load: float, cores: int, threads: int) -> str:
+    """A line that warns of a machine on which others compute; empty where a core is free, and for a
+    run of one thread, which waits for no other of its own.
+
+    Args:
+        load: how many processes want to compute, on average over the last minute.
+        cores: of the machine.
+        threads: of this process.
+    """
+    if load <= cores or threads == 1:
+        return ""
+    return (
+        f"warning: others compute on this machine (load {load:.1f} on {cores} cores), and the "
+        f"{threads} threads of this run wait for one another; with fewer, as train.num_threads=1, "
+        "both may be faster"
+    )
+
+
 @torch.no_grad()
 def diagnose(attention: Float[Tensor, "batch time slots positions"]) -> dict[str, Tensor]:
     """The three warnings, averaged over the batch; the similarity needs two samples.

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slot_data import Shapes
-from support.diagnostics import diagnose, few_samples, few_slots
+from support.diagnostics import busy_machine, diagnose, few_samples, few_slots
 
 
 def attention_of(owner: Tensor, num_slots: int) -> Tensor:
@@ -66,4 +66,12 @@ def test_a_batch_larger_than_the_dataset_is_told():
     assert few_samples(12, 16) == (
         "warning: a step takes 16 samples, but there are 12 to train on, so some repeat within it; "
         "train.batch_size=12 takes each once"
+    )
+
+
+def test_a_machine_on_which_others_compute_is_told():
+    assert busy_machine(2.0, 2, 2) == busy_machine(9.0, 2, 1) == ""
+    assert busy_machine(2.44, 2, 2) == (
+        "warning: others compute on this machine (load 2.4 on 2 cores), and the 2 threads of this "
+        "run wait for one another; with fewer, as train.num_threads=1, both may be faster"
     )

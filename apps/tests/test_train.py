@@ -94,6 +94,15 @@ def test_pictures_never_stop_training(tmp_path, tiny, monkeypatch, capsys):
     assert "could not draw validation-00000008.png" in capsys.readouterr().err
 
 
+def test_of_a_busy_machine_a_run_says_so(tmp_path, tiny, capsys, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (1000.0, 0.0, 0.0))
+    changes = {"train.num_steps": 1, "train.num_threads": 2, "data.splits.test": None}
+    before = torch.get_num_threads()
+    assert call(tiny(tmp_path / "run", **changes)) == 0
+    torch.set_num_threads(before)
+    assert "warning: others compute on this machine (load 1000.0 on" in capsys.readouterr().out
+
+
 def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys, monkeypatch):
     photos = tmp_path / "photos" / "images"
     photos.mkdir(parents=True)
@@ -104,7 +113,7 @@ def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys, mo
     changes = {
         "data.name": "folder",
         "data.root": str(tmp_path / "photos"),
-        "data.splits": {"train": "all", "validation": "all", "test": None},
+        "data.splits": {"train": "all", "validation": "all", "test": "all"},
     }
     arguments = tiny(tmp_path / "run", without=["data.num_samples"], **changes)
     monkeypatch.setattr("sys.argv", ["apps/train.py", *arguments])
@@ -116,7 +125,10 @@ def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys, mo
     scored = events(tmp_path / "run", "validation")
     assert all(event.keys() == {"kind", "step", "loss"} for event in scored)
     said = f"step 8: loss {scored[-1]['loss']:.4g}; no labels to score against"
-    assert said in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert said in told
+    assert "\ntest: no labels to score against\n" in told
+    assert not (tmp_path / "run" / "test").exists()
     assert (tmp_path / "run" / "pictures" / "validation-00000008.png").exists()
 
 

@@ -1,5 +1,9 @@
 """Datasets of unsupervised object-centric learning in their real layouts."""
 
+import slot_data.starting  # noqa: F401  (before the seconds that torch takes to import)
+
+# isort: split
+
 from slot_data import catalog
 from slot_data.augmentations import AugmentedDataset
 from slot_data.catalog import load_dataset_by_name

@@ -18,12 +18,12 @@ from slot_data.manifest import read_manifest
 from slot_data.options import allowed_options, describe
 from slot_data.prepare import SHARD_BYTES, Plan
 from slot_data.sample import DataError
+from slot_data.starting import INTERRUPTED, over
 
 Option = Annotated[
     list[str] | None, typer.Option(help="An option of the dataset as key=value; repeatable.")
 ]
 DATASET = "A dataset, a prepared folder, or the address of one, hf://datasets/ORG/NAME"
-INTERRUPTED = 130  # what a shell reports, and typer makes of Ctrl-C
 
 app = typer.Typer(
     help="Datasets of unsupervised object-centric learning.",
@@ -35,6 +35,7 @@ app = typer.Typer(
 
 
 def main() -> None:
+    over()
     try:
         app()
     except DataError as error:

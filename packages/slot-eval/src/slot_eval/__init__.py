@@ -5,6 +5,10 @@ says what exactly a score means, ``Results`` gathers scores over batches and pro
 this loads torch, numpy, scipy and jaxtyping only.
 """
 
+import slot_eval.starting  # noqa: F401  (before the seconds that torch takes to import)
+
+# isort: split
+
 from slot_eval.errors import EvalError
 from slot_eval.functional import (
     ari,

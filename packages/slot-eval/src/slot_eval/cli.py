@@ -17,6 +17,7 @@ from slot_eval.commands.score import score
 from slot_eval.commands.videos import predict_video, reconstruct
 from slot_eval.errors import EvalError
 from slot_eval.physion_vqa import physion_vqa
+from slot_eval.starting import INTERRUPTED, over
 
 # typer carries a click of its own since 0.2x, and used the installed one before
 CLICK_ERROR = cast(type[Exception], typer.BadParameter.__mro__[2])
@@ -27,7 +28,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-INTERRUPTED = 130  # what a shell reports, and typer makes of Ctrl-C
 COMMANDS = (
     *(run, score, reconstruct, compose, predict_video, physion_vqa),
     *(compare, explain, seeds),
@@ -39,6 +39,7 @@ for command in COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on ``sys.argv`` or these; the exit code is 0, 2 on wrong input, or 130
     on Ctrl-C."""
+    over()
     try:
         code = app(args=arguments, standalone_mode=False)
     except EvalError as error:

@@ -1,0 +1,56 @@
+"""Ctrl-C while the command imports PyTorch."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slot_data import cli, starting
+
+# In the place of torch: while it is imported, Ctrl-C is pressed.
+PRESSED = """
+import os, signal, time
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(0.1)
+raise SystemExit("the import went on")
+"""
+
+
+def hear():
+    """Ctrl-C, also where the tests were started deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def pressed_in(folder, *command):
+    (folder / "torch.py").write_text(PRESSED)
+    done = subprocess.run(
+        [str(word) for word in command],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=hear,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_ctrl_c_while_torch_is_imported_is_one_word(tmp_path):
+    command = Path(sys.executable).with_name("slot-data")
+    assert pressed_in(tmp_path, command, "--help") == (130, "", "interrupted\n")
+
+
+def test_who_imports_the_package_keeps_what_ctrl_c_is(tmp_path):
+    ended, _, told = pressed_in(tmp_path, sys.executable, "-c", "import slot_data")
+    assert ended != 130
+    assert told.endswith("KeyboardInterrupt\n")
+
+
+def test_once_everything_is_imported_ctrl_c_is_pythons(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["slot-data", "--help"])
+    before = signal.signal(signal.SIGINT, starting.stop)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
