@@ -1,4 +1,4 @@
-"""Ctrl-C while the command imports PyTorch."""
+"""What the command does before PyTorch is loaded: how threads wait, and Ctrl-C meanwhile."""
 
 import os
 import signal
@@ -24,11 +24,20 @@ def hear():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def pressed_in(folder, *command):
-    (folder / "torch.py").write_text(PRESSED)
+# Likewise, for how threads wait.
+ASKED = """
+import os
+print(os.environ.get("OMP_WAIT_POLICY"), end="")
+raise SystemExit
+"""
+
+
+def pressed_in(folder, *command, torch=PRESSED, **told):
+    (folder / "torch.py").write_text(torch)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     done = subprocess.run(
         [str(word) for word in command],
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**environment, "PYTHONPATH": str(folder), **told},
         capture_output=True,
         text=True,
         check=False,
@@ -40,6 +49,14 @@ def pressed_in(folder, *command):
 def test_ctrl_c_while_torch_is_imported_is_one_word(tmp_path):
     command = Path(sys.executable).with_name("slot-eval")
     assert pressed_in(tmp_path, command, "--help") == (130, "", "interrupted\n")
+
+
+def test_threads_that_wait_sleep_unless_told_otherwise(tmp_path):
+    command = Path(sys.executable).with_name("slot-eval")
+    assert pressed_in(tmp_path, command, torch=ASKED)[1] == "PASSIVE"
+    assert pressed_in(tmp_path, command, torch=ASKED, OMP_WAIT_POLICY="ACTIVE")[1] == "ACTIVE"
+    importer = (sys.executable, "-c", "import slot_eval")
+    assert pressed_in(tmp_path, *importer, torch=ASKED)[1] == "None"
 
 
 def test_who_imports_the_package_keeps_what_ctrl_c_is(tmp_path):

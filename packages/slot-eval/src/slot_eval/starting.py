@@ -1,7 +1,12 @@
-"""What the command `slot-eval` does first, before the seconds in which PyTorch is imported: Ctrl-C
-meanwhile ends it with one word, as it does later. There is nothing yet to be put away, and a
-traceback would be of somebody else's import. Whoever imports the package from elsewhere keeps what
-Ctrl-C is for them.
+"""What the command `slot-eval` does first, before the seconds in which PyTorch is imported.
+
+Ctrl-C meanwhile ends it with one word, as it does later: there is nothing yet to be put away, and a
+traceback would be of somebody else's import. And threads that wait for one another sleep. By
+default OpenMP's spin for a while, which for tensors as small as a table of pixel counts is most of
+what they do, on all cores. OpenMP reads this when PyTorch is loaded; whoever has set
+OMP_WAIT_POLICY is heeded.
+
+Whoever imports the package from elsewhere decides on both for themselves.
 """
 
 import os
@@ -32,6 +37,8 @@ def over() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# One that is deaf to Ctrl-C, as what a shell has put into the background, stays so.
-if is_main() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, stop)
+if is_main():
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # One that is deaf to Ctrl-C, as what a shell has put into the background, stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
