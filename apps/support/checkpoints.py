@@ -60,6 +60,8 @@ class RunFolder:
         stated = path / "options.json"
         if stated.exists():
             _check_same_run(stated, options, resume=resume)
+        elif path.exists() and not path.is_dir():
+            raise ConfigError(f"{path}: is a file, expected a folder; choose another --out")
         elif path.exists() and any(not inner.name.startswith(".") for inner in path.iterdir()):
             raise ConfigError(f"{path}: is not empty and holds no run; choose another --out")
 

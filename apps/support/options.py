@@ -214,7 +214,11 @@ def _dataset_in(stated: Mapping[str, Any]) -> Any:
 
 def recipe_path(recipe: str) -> Path:
     """The file of a recipe, given by name or as a path to a YAML file."""
-    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else RECIPES / f"{recipe}.yaml"
+    own = recipe.endswith((".yaml", ".yml"))
+    path = Path(recipe) if own else RECIPES / f"{recipe}.yaml"
+    if own and not path.is_file():
+        what = "is a folder, expected a file" if path.is_dir() else "there is no such file"
+        raise ConfigError(f"{printable(recipe, 200)}: {what}")
     if not path.is_file():
         names = sorted(str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yaml"))
         close = get_close_matches(recipe[:LONGEST_NAME], names, n=1)

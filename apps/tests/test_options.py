@@ -93,6 +93,13 @@ def test_mistakes_name_the_key(changes, words):
         assert word in str(error.value)
 
 
+def test_a_file_that_is_not_there_is_not_taken_for_the_name_of_a_recipe(tmp_path):
+    (tmp_path / "folder.yaml").mkdir()
+    for name, reason in (("mine", "there is no such file"), ("folder", "is a folder, expected a")):
+        with pytest.raises(ConfigError, match=rf"{name}\.yaml: {reason}"):
+            load_options(str(tmp_path / f"{name}.yaml"))
+
+
 def test_an_unknown_recipe_lists_those_there_are():
     with pytest.raises(ConfigError, match="slot_attention/shapes"):
         load_options("slot_attention/shape")

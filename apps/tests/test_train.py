@@ -181,6 +181,15 @@ def test_another_run_in_the_folder_is_refused_and_kept(tmp_path, tiny, capsys):
     assert (out / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_file_is_no_folder_for_a_run(tmp_path, tiny, capsys):
+    (tmp_path / "run").write_text("a file")
+    assert call(tiny(tmp_path / "run")) == 2
+    told = capsys.readouterr().err
+    assert (
+        told == f"error: {tmp_path / 'run'}: is a file, expected a folder; choose another --out\n"
+    )
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path, tiny, capsys):
     (tmp_path / "thesis.tex").write_text("years of work")
     assert call(tiny(tmp_path)) == 2

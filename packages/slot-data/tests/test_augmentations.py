@@ -66,7 +66,7 @@ def test_an_error_in_a_worker_is_one_sentence():
     with pytest.raises(DataError) as error:
         list(loader)
     assert str(error.value) == (
-        "sample 'train-0-000000' has 1 frames; a clip of 3 frames 1 apart needs 3"
+        "sample 'train-0-000000' has 1 frames; a clip of 3 frames 1 apart needs 3; lower num_frames"
     )
 
 

@@ -17,6 +17,13 @@ from slot_core.errors import ConfigError, printable
 Config = TypeVar("Config", bound="StrictConfig")
 
 
+# Pydantic speaks of tuples and of our classes, which are in no file of a user.
+YAML_WORDS = {
+    "tuple_type": "expected a list, in brackets",
+    "model_type": "expected a mapping, with keys of its own",
+}
+
+
 class StrictConfig(BaseModel):
     """Base of every configuration: frozen, unknown keys forbidden, defaults validated."""
 
@@ -57,6 +64,7 @@ def _describe(config_class: type[BaseModel], error: ValidationError) -> str:
             expected, found = context["expected_tags"], printable(str(context["tag"]))
             return f"key '{tag}' has the value '{found}': expected one of {expected}"
     reason = problem["msg"].removeprefix("Value error, ")
+    reason = YAML_WORDS.get(problem["type"], reason)
     if not key:
         return reason
     found = printable(repr(problem["input"]))

@@ -22,7 +22,7 @@ def too_short(video: str, length: int, frames: range) -> str:
     options = "num_frames" if frames.step == 1 else "num_frames or stride"
     return (
         f"{video} has {length} frames; a clip of {len(frames)} frames {frames.step} apart needs "
-        f"{frames[-1] + 1}; lower {options}, or take the video away"
+        f"{frames[-1] + 1}; lower {options}"
     )
 
 
