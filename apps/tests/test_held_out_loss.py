@@ -98,7 +98,9 @@ def test_of_every_family_it_is_the_same_however_many_samples_are_taken_at_once(f
 
 def test_a_process_takes_as_many_samples_at_once_as_it_trains_on(tmp_path, tiny, monkeypatch):
     class Batches(StepBatches):
-        samples_at_once = 3  # of one of more processes than a test has
+        @property
+        def samples_at_once(self) -> int:
+            return 3  # as of one of more processes than a test has
 
     class Loss(HeldOutLoss):
         def __init__(self, model, *, batch_size, **more):

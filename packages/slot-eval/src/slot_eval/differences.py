@@ -23,12 +23,12 @@ def kinds(one: Result, other: Result) -> Iterator[Difference]:
             yield key, one[key], other[key]
     yield from _of_both(one["protocol_settings"], other["protocol_settings"], "of the protocol")
     yield from cards(one, other)
-    structures = (one.get("model_structure"), other.get("model_structure"))
-    configs = [flat(result.get("model_config") or {}) for result in (one, other)]
-    if all(configs):
-        yield from _of_both(*configs, "of the model")
-    if None not in structures and structures[0] != structures[1]:
-        yield "model_structure", *structures
+    mine, theirs = (flat(result.get("model_config") or {}) for result in (one, other))
+    if mine and theirs:
+        yield from _of_both(mine, theirs, "of the model")
+    first, second = one.get("model_structure"), other.get("model_structure")
+    if None not in (first, second) and first != second:
+        yield "model_structure", first, second
 
 
 def cards(one: Result, other: Result) -> Iterator[Difference]:
