@@ -31,6 +31,7 @@ from torch import Tensor
 
 from slot_core import InputError
 from slot_data import collate
+from slot_eval.commands.common import ModelOptions, parse_model_options
 from support.command_line import run
 from support.devices import usable_device
 from support.findings import check_free
@@ -78,13 +79,16 @@ def main(
         str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one when left out")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
+    model_option: ModelOptions = None,
 ) -> None:
     """Remove, insert, swap or move objects; without any edit, show the slots' numbers."""
     check_free(out)
     if keep and (swap or insert or move or not remove):
         raise InputError("--keep is of --remove alone: other edits may paint anywhere")
     found = find_places(places)
-    model = open_model(checkpoint, revision, usable_device(device))
+    model = open_model(
+        checkpoint, revision, usable_device(device), parse_model_options(model_option)
+    )
     edits = SlotEdits({place.name: model.num_slots for place in found})
     if swap:
         edits.swap(*swap)

@@ -26,6 +26,7 @@ import typer
 
 from slot_core import InputError
 from slot_data.image_files import PICTURE_SUFFIXES
+from slot_eval.commands.common import ModelOptions, parse_model_options
 from support.command_line import run
 from support.devices import usable_device
 from support.findings import check_free
@@ -61,13 +62,16 @@ def main(
         str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one when left out")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
+    model_option: ModelOptions = None,
 ) -> None:
     """Paint pictures and videos again, or new ones from their slots."""
     check_free(out)
     if concepts is not None and how != "concepts":
         raise InputError("--concepts is of --how concepts")
     found = find_places(places if frames else unfolded(places))
-    model = open_model(checkpoint, revision, usable_device(device))
+    model = open_model(
+        checkpoint, revision, usable_device(device), parse_model_options(model_option)
+    )
     scenes = look(model, found, batch_size, seed)
     painter = Painter(model, scheduler, steps, seed, batch_size)
     if how == "concepts":

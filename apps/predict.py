@@ -33,6 +33,7 @@ from slot_core import InputError
 from slot_core.protocols import MaskSource
 from slot_data import collate
 from slot_decoders.models import Chunk, SlotAutoencoder, load_model
+from slot_eval.commands.common import ModelOptions, parse_model_options
 from support.command_line import run
 from support.devices import usable_device
 from support.findings import Findings, check_free
@@ -88,6 +89,7 @@ def main(
         MaskSource | None, typer.Option(help="whose masks; the model's default when left out")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit on the Hub")] = None,
+    model_option: ModelOptions = None,
 ) -> None:
     """Find the objects in pictures and videos: labels, overlays and slots."""
     check_free(out)
@@ -98,7 +100,12 @@ def main(
     if out.resolve().is_relative_to(place.resolve()):
         raise InputError(f"{out}: lies in {place}, where its files would be taken for pictures")
     hint = read_hint(boxes, points, masks)
-    model = load_model(checkpoint, revision=revision, device=usable_device(device))
+    model = load_model(
+        checkpoint,
+        revision=revision,
+        device=usable_device(device),
+        changes=parse_model_options(model_option),
+    )
     if not isinstance(model, SlotAutoencoder):
         raise InputError(f"{checkpoint}: holds a {type(model).__name__}, which finds no objects")
     if model.num_slots > MAX_SLOTS:

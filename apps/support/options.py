@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from slot_core import ConfigError, StrictConfig
+from slot_core.config import merge
 from slot_core.errors import printable
 from slot_decoders.models import ModelConfig, presets
 from support.yaml_values import DEEPEST, LONGEST, parse_yaml
@@ -191,7 +192,7 @@ def load_options(recipe: str, changes: Sequence[str] = ()) -> RunOptions:
     if named and named[-1] != _dataset_in(stated):
         stated.pop("data", None)
     for change in parsed:
-        stated = presets.merge(stated, change)
+        stated = merge(stated, change)
     source = " ".join([str(path), *map(_source, changes)])
     model = stated.pop("model", None) or {}
     if not isinstance(model, Mapping):

@@ -6,7 +6,7 @@ their slots and a video does not flicker.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -100,13 +100,18 @@ class Painter:
         return torch.cat(painted).unflatten(0, slots.shape[:2])
 
 
-def open_model(checkpoint: str, revision: str | None, device: torch.device) -> SlotAutoencoder:
-    """A model that finds slots and paints them.
+def open_model(
+    checkpoint: str,
+    revision: str | None,
+    device: torch.device,
+    changes: Mapping[str, Any] | None = None,
+) -> SlotAutoencoder:
+    """A model that finds slots and paints them, with ``changes`` to its configuration.
 
     Raises:
         InputError: if the checkpoint holds another kind.
     """
-    model = load_model(checkpoint, revision=revision, device=device)
+    model = load_model(checkpoint, revision=revision, device=device, changes=changes)
     if not isinstance(model, SlotAutoencoder):
         raise InputError(f"{checkpoint}: holds a {type(model).__name__}, which finds no slots")
     if model.conditioned_on is not None:

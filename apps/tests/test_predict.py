@@ -200,6 +200,15 @@ def test_random_first_slots_are_drawn_alike(pictures: Path, tmp_path: Path):
         np.testing.assert_array_equal(saved["slots"], slots)
 
 
+def test_more_slots_than_in_training(pictures: Path, tmp_path: Path):
+    tiny_model(initializer="gaussian").save_pretrained(tmp_path / "model")
+    save(noise(32, 32), pictures / "a.png")
+    words = ["--out", tmp_path / "out", "--model-option", "num_slots=9"]
+    assert ending(tmp_path / "model", pictures, *words) == 0
+    with np.load(tmp_path / "out" / "slots.npz") as saved:
+        assert saved["slots"].shape[1] == 9
+
+
 def test_a_training_run_is_a_checkpoint(model: SlotAutoencoder, tmp_path: Path, pictures: Path):
     model.save_pretrained(tmp_path / "run/checkpoints/last/model")
     save(noise(8, 8), pictures / "a.png")

@@ -6,6 +6,7 @@ import pytest
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from slot_core import ConfigError, InputError, StrictConfig
+from slot_core.config import merge
 
 
 class Square(StrictConfig):
@@ -109,3 +110,24 @@ def test_defaults_are_validated_too():
 
     with pytest.raises(ConfigError, match="key 'size' has the value 0"):
         Wrong.parse({}, source="test")
+
+
+def test_a_change_of_another_type_replaces_the_whole_part():
+    base = {"backbone": {"type": "resnet", "depth": 34}, "width": 3}
+    changed = merge(base, {"backbone": {"type": "cnn", "kernel_size": 3}})
+    assert changed == {"backbone": {"type": "cnn", "kernel_size": 3}, "width": 3}
+    assert merge(base, {"backbone": {"type": "resnet", "num_stages": 2}}) == {
+        "backbone": {"type": "resnet", "depth": 34, "num_stages": 2},
+        "width": 3,
+    }
+    assert merge(base, {"backbone": {"depth": 18}}) == {
+        "backbone": {"type": "resnet", "depth": 18},
+        "width": 3,
+    }
+
+
+def test_merging_leaves_both_sides_as_they_were():
+    base, changes = {"a": {"b": 1, "c": {"d": 2}}}, {"a": {"c": {"d": 3}}, "e": 4}
+    assert merge(base, changes) == {"a": {"b": 1, "c": {"d": 3}}, "e": 4}
+    assert base == {"a": {"b": 1, "c": {"d": 2}}}
+    assert changes == {"a": {"c": {"d": 3}}, "e": 4}

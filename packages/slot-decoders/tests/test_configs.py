@@ -362,24 +362,3 @@ def test_a_preset_with_changes():
     assert config.encoder.initializer == GaussianSlotsConfig()
     assert config.encoder.corrector == SlotAttentionConfig(hidden_dim=384, num_iterations=1)
     assert config.encoder.backbone == presets.SLOT_ATTENTION.encoder.backbone
-
-
-def test_a_change_of_another_type_replaces_the_whole_part():
-    base = {"backbone": {"type": "resnet", "depth": 34}, "width": 3}
-    changed = presets.merge(base, {"backbone": {"type": "cnn", "kernel_size": 3}})
-    assert changed == {"backbone": {"type": "cnn", "kernel_size": 3}, "width": 3}
-    assert presets.merge(base, {"backbone": {"type": "resnet", "num_stages": 2}}) == {
-        "backbone": {"type": "resnet", "depth": 34, "num_stages": 2},
-        "width": 3,
-    }
-    assert presets.merge(base, {"backbone": {"depth": 18}}) == {
-        "backbone": {"type": "resnet", "depth": 18},
-        "width": 3,
-    }
-
-
-def test_merging_leaves_both_sides_as_they_were():
-    base, changes = {"a": {"b": 1, "c": {"d": 2}}}, {"a": {"c": {"d": 3}}, "e": 4}
-    assert presets.merge(base, changes) == {"a": {"b": 1, "c": {"d": 3}}, "e": 4}
-    assert base == {"a": {"b": 1, "c": {"d": 2}}}
-    assert changes == {"a": {"c": {"d": 3}}, "e": 4}

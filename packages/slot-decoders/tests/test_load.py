@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slot_core import CheckpointError, ConfigError, InputError
+from slot_core.config import merge
 from slot_decoders.models import (
     SlotAutoencoder,
     SlotAutoencoderConfig,
     build_model,
     load_model,
-    presets,
     start_from,
 )
 
@@ -163,6 +163,33 @@ def test_a_changed_configuration_is_refused(saved: Path, model: SlotAutoencoder)
         load_model(saved)
 
 
+@pytest.mark.parametrize("initializer", ["gaussian", "clustered"])
+def test_a_model_looks_for_another_number_of_objects(
+    model: SlotAutoencoder, video: Tensor, tmp_path: Path, initializer: str
+):
+    """As Locatello et al. 2020 do: more slots and more iterations than in training."""
+    encoder = {"initializer": {"type": initializer}, "corrector": {"num_iterations": 1}}
+    stated = merge(model.config.model_dump(), {"encoder": encoder})
+    trained = build_model(SlotAutoencoderConfig.parse(stated, source="test"))
+    trained.save_pretrained(tmp_path / "trained")
+    changes = {"num_slots": 5, "encoder": {"corrector": {"num_iterations": 4}}}
+    changed = load_model(tmp_path / "trained", changes=changes)
+    assert changed.segment(video).shape[2] == changed.num_slots == 5
+    assert changed.encoder.corrector.num_iterations == 4
+    assert changed.config.encoder.backbone == trained.config.encoder.backbone
+    for name, value in trained.state_dict().items():
+        assert torch.equal(changed.state_dict()[name], value), name
+    changed.save_pretrained(tmp_path / "changed")
+    assert load_model(tmp_path / "changed").config == changed.config
+
+
+def test_changes_that_do_not_fit_are_told(saved: Path):
+    with pytest.raises(CheckpointError, match=r"with {'num_slots': 5}: .*\[3, 8\], .* \[5, 8\]"):
+        load_model(saved, changes={"num_slots": 5})  # they are learned one by one
+    with pytest.raises(ConfigError, match=r"with {'num_slot': 5}: unknown key 'num_slot'"):
+        load_model(saved, changes={"num_slot": 5})
+
+
 def test_weights_are_strict_both_ways(saved: Path):
     path = saved / "model.safetensors"
     weights = load_file(path)
@@ -184,7 +211,7 @@ def video_model(
     torch.manual_seed(5)
     predictor = {"type": "residual_mlp", "hidden_dim": 4}
     encoder = {"predictor": predictor, "initializer": {"type": initializer}}
-    merged = presets.merge(config.model_dump(), {"encoder": encoder, **changes})
+    merged = merge(config.model_dump(), {"encoder": encoder, **changes})
     return build_model(SlotAutoencoderConfig.parse(merged, source="test"))
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slot_core import DecoderOutput, InputError, LossOutput
-from slot_decoders.models import SlotAutoencoder, SlotAutoencoderConfig, build_model, presets
+from slot_core.config import merge
+from slot_decoders.models import SlotAutoencoder, SlotAutoencoderConfig, build_model
 
 METHODS: dict[str, Callable[[SlotAutoencoder, Tensor], Any]] = {
     "encode": lambda model, video: model.encode(video).slots,
@@ -189,7 +190,7 @@ def test_a_video_streamed_frame_by_frame_gives_the_same_slots(
 
 def changed(config: SlotAutoencoderConfig, **changes: object) -> SlotAutoencoder:
     """A model with some keys different."""
-    merged = presets.merge(config.model_dump(), changes)
+    merged = merge(config.model_dump(), changes)
     return build_model(SlotAutoencoderConfig.parse(merged, source="test"))
 
 

@@ -19,8 +19,9 @@ from textbook import Weights, textbook
 from torch import Tensor
 
 from slot_core import EncoderState
+from slot_core.config import merge
 from slot_decoders import SpatialBroadcastDecoder
-from slot_decoders.models import SlotAutoencoder, presets
+from slot_decoders.models import SlotAutoencoder
 from slot_decoders.models.state_dicts import convert, get_origin
 
 Make = Callable[[dict[str, Any]], dict[str, Tensor]]
@@ -89,7 +90,7 @@ def test_the_decoder_gives_the_numbers_of_the_original_code(small: dict, assert_
         "slot_dict": {"slot_size": 32},
         "dec_dict": {"dec_channels": [32, *[16] * 4], "dec_resolution": [8, 8]},
     }
-    arguments = presets.merge(small, changes)
+    arguments = merge(small, changes)
     origin = get_origin("slotdiffusion")
     names = origin.state_dict_map(origin.read_config(arguments, source="test"))
     own = {f"decoder.{name}": value for name, value in decoder.state_dict().items()}

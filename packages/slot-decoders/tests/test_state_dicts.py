@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from slot_core import CheckpointError, ConfigError
+from slot_core.config import merge
 from slot_decoders.models import SlotAutoencoderConfig, presets
 from slot_decoders.models.state_dicts import convert, get_origin, unwrap
 
@@ -182,7 +183,7 @@ def test_every_published_savi_configuration_is_read(reference_data: Path):
 
 def changed(**changes: object) -> Change:
     """Some arguments different from the smallest model's."""
-    return lambda small: presets.merge(small, changes)
+    return lambda small: merge(small, changes)
 
 
 REFUSED: dict[str, tuple[Change, str]] = {

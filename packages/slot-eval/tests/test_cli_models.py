@@ -2,13 +2,16 @@
 one process and in several, and what their result files say."""
 
 import json
+import re
 import sys
 
 import pytest
 import torch
 
-from slot_eval import plugins
+from slot_eval import EvalError, plugins
+from slot_eval.commands.common import parse_model_options
 from slot_eval.jobs import chosen_device, device_of
+from slot_eval.predictions import open_labels
 
 PACKAGE = '''
 """A model whose slots are the rows of a grid of colours, and moving squares to see."""
@@ -19,20 +22,22 @@ import torch
 
 
 class Rows(torch.nn.Module):
-    """Slot k is the mean colour of the k-th quarter of a frame, from top to bottom."""
+    """Slot k is the mean colour of the k-th row of a frame, from top to bottom."""
 
     default_mask_source = "encoder"
-    num_slots = 4
 
-    def __init__(self):
+    def __init__(self, num_slots=4):
         super().__init__()
+        self.num_slots = num_slots
         self.weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
 
     def segment(self, video, source=None):
         batch, time, _, height, width = video.shape
-        noise = 1e-3 * torch.rand(batch, time, 4, height, width)  # drawn from torch's generator
-        row = torch.arange(height).view(-1, 1).expand(height, width) * 4 // height
-        return torch.softmax(torch.nn.functional.one_hot(row, 4).permute(2, 0, 1) + noise, dim=2)
+        count = self.num_slots
+        noise = 1e-3 * torch.rand(batch, time, count, height, width)  # from torch's generator
+        row = torch.arange(height).view(-1, 1).expand(height, width) * count // height
+        rows = torch.nn.functional.one_hot(row, count).permute(2, 0, 1)
+        return torch.softmax(rows + noise, dim=2)
 
     def encode(self, video, conditioning=None):
         return SimpleNamespace(slots=video.unflatten(3, (4, -1)).mean((4, 5)).transpose(2, 3))
@@ -67,7 +72,11 @@ class Squares:
         return {"video": video, "labels": labels, "id": f"clip{index}", "void": void}
 
 
-def load_model(path):
+def load_model(path, changes=None):
+    return Rows(**changes or {})
+
+
+def load_as_it_is(path):
     return Rows()
 
 
@@ -90,7 +99,7 @@ def installed(tmp_path_factory):
     (folder / "rowsmodel.py").write_text(PACKAGE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rows\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        f"[{plugins.MODELS}]\nrows = rowsmodel:load_model\n"
+        f"[{plugins.MODELS}]\nrows = rowsmodel:load_model\nfixed = rowsmodel:load_as_it_is\n"
         f"[{plugins.DATASETS}]\nrows = rowsmodel:load_dataset_by_name\n"
         f"[{plugins.CARDS}]\nrows = rowsmodel:describe\n"
     )
@@ -130,6 +139,39 @@ def test_protocols_choose_masks_and_samples(cli, tmp_path):
     code, _, message = cli("compare", tmp_path / "spot", tmp_path / "dinosaur")
     assert code == 2
     assert "follow 2 different protocols (spot; dinosaur)" in message
+
+
+def test_a_model_is_changed_and_the_result_says_so(cli, tmp_path):
+    given = (*MODEL, *DATA, "--model-option", "num_slots=6", "--save-predictions")
+    code, _, _ = cli("run", *given, tmp_path / "a.npz", "--out", tmp_path / "a")
+    assert code == 0
+    assert result_of(tmp_path / "a")["settings"]["model_options"] == {"num_slots": 6}
+    found = open_labels(tmp_path / "a.npz")
+    assert {int(found.load(name).max()) for name in found.ids} == {5}
+
+
+def test_model_options_are_nested():
+    pairs = ("num_slots=9", "encoder.corrector.num_iterations=5", "encoder.kind=soft k")
+    assert parse_model_options(pairs) == {
+        "num_slots": 9,
+        "encoder": {"corrector": {"num_iterations": 5}, "kind": "soft k"},
+    }
+    assert parse_model_options(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        (["num_slots"], "--model-option num_slots: expected KEY=VALUE or KEY.KEY=VALUE"),
+        (["encoder..noise=1"], "--model-option encoder..noise=1: expected KEY=VALUE"),
+        (["a=1", "a=2"], "--model-option a=2: a is given already"),
+        (["a=1", "a.b=2"], "--model-option a.b=2: a is given already"),
+        (["a.b=1", "a=2"], "--model-option a=2: a is given already"),
+    ],
+)
+def test_model_options_that_cannot_be_meant(pairs, sentence):
+    with pytest.raises(EvalError, match=re.escape(sentence)):
+        parse_model_options(pairs)
 
 
 def test_reconstruct(cli, tmp_path):
@@ -197,6 +239,10 @@ def test_report_shows_the_best_and_the_worst(cli, tmp_path):
     ("arguments", "sentence"),
     [
         (("run", *MODEL, *DATA, "--num-slots", 7), "the model rows:any has 4 slots, not 7"),
+        (
+            ("run", "--model", "fixed:any", *DATA, "--model-option", "num_slots=7"),
+            "the models of fixed take no changes; leave out --model-option",
+        ),
         (("run", *MODEL, *DATA, "--also", "hota"), "no further metric 'hota'; known: panoptic"),
         (("run", *MODEL, *DATA, "--report"), "--report needs a folder"),
         (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,6 +42,25 @@ class StrictConfig(BaseModel):
             return cls.model_validate(dict(data))
         except ValidationError as error:
             raise ConfigError(f"{source}: {_describe(cls, error)}") from None
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` laid over it, key by key at every depth.
+
+    Where a change names another ``type``, it replaces the whole part: the options of one kind
+    of backbone mean nothing to another.
+    """
+    merged = dict(base)
+    for key, change in changes.items():
+        current = merged.get(key)
+        merged[key] = merge(current, change) if _goes_together(current, change) else change
+    return merged
+
+
+def _goes_together(current: Any, change: Any) -> TypeGuard[Mapping[str, Any]]:
+    if not isinstance(current, Mapping) or not isinstance(change, Mapping):
+        return False
+    return change.get("type", current.get("type")) == current.get("type")
 
 
 def _describe(config_class: type[BaseModel], error: ValidationError) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from slot_core.config import StrictConfig
+from slot_core.config import StrictConfig, merge
 from slot_core.described import check_described, check_unshared
 from slot_core.errors import CheckpointError, printable
 from slot_core.json_files import read_json
@@ -108,6 +108,7 @@ class HubModel(nn.Module):
         revision: str | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> Model:
         """Load a checkpoint from a folder or from a repository on the Hub, in eval mode.
 
@@ -116,23 +117,29 @@ class HubModel(nn.Module):
             revision: branch, tag or commit on the Hub.
             device: where to put the model.
             dtype: to convert the weights to; None keeps theirs.
+            changes: to its configuration, nested as dictionaries, which the weights must fit as
+                they are: ``{"num_slots": 11}`` where first slots are not learned one by one,
+                ``{"encoder": {"corrector": {"num_iterations": 5}}}``.
 
         Raises:
             CheckpointError: if it cannot be found or read, holds another class, or its weights
                 are not exactly those of its configuration.
-            ConfigError: if ``config.json`` has an unknown, missing or unusable key.
+            ConfigError: if ``config.json`` or ``changes`` have an unknown, missing or unusable
+                key.
         """
         folder = locate_checkpoint(repo_or_folder, revision)
         description = read_description(folder)
         if description["model_class"] != cls.__name__:
             found = printable(description["model_class"])
             raise CheckpointError(f"{folder / CONFIG}: holds a {found}, expected {cls.__name__}")
-        config = cls.config_class.parse(description["config"], source=str(folder / CONFIG))
+        told = f" with {printable(str(dict(changes)), 200)}" if changes else ""
+        stated = merge(description["config"], changes or {})
+        config = cls.config_class.parse(stated, source=f"{folder / CONFIG}{told}")
         weights = read_weights(folder / WEIGHTS)
         size = sum(value.nbytes for value in weights.values())
-        with MemoryBudget(size, str(folder / CONFIG)):
+        with MemoryBudget(size, f"{folder / CONFIG}{told}"):
             model = cls.from_config(config)
-        check_weights(model, weights, source=str(folder / WEIGHTS))
+        check_weights(model, weights, source=f"{folder / WEIGHTS}{told}")
         _take_over(model, weights)
         return model.to(device=device, dtype=dtype).eval()
 

@@ -36,8 +36,9 @@ class Block(NamedTuple):
 class Job:
     """Everything that a process must know; subclasses say what is done with a batch.
 
-    ``limit`` takes the first samples only, ``num_slots`` is what the model must have, if given.
-    Raises EvalError from whatever it does with models and data that cannot be had.
+    ``model_options`` are changes to the model's configuration, ``limit`` takes the first samples
+    only, ``num_slots`` is what the model must have, if given. Raises EvalError from whatever it
+    does with models and data that cannot be had.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Job:
     seed: int = 0
     threads: int | None = None
     num_slots: int | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
 
     needs: ClassVar[tuple[str, ...]] = ()
     """The methods that the model must have."""
@@ -59,7 +61,7 @@ class Job:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         dataset = plugins.load_dataset(self.data, self.split, self.options)
-        model = on_device(plugins.load_model(self.model), self.device)
+        model = on_device(plugins.load_model(self.model, self.model_options), self.device)
         if missing := [name for name in self.needs if not callable(getattr(model, name, None))]:
             raise EvalError(
                 f"the model {self.model} has no method {missing[0]}, so it cannot do this"

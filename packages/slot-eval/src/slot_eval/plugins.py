@@ -2,9 +2,10 @@
 
 A package offers, in the entry-point group
 
-* ``slot_eval.models``: a callable ``load_model(path_or_repo) -> model``. What a command asks of the
-  model are methods on videos in [0, 1], [B T 3 H W]: ``segment(video, source=None)`` -> soft masks
-  [B T K H W]; ``reconstruct(video)`` -> video; ``encode(video).slots`` [B T K D];
+* ``slot_eval.models``: a callable ``load_model(path_or_repo) -> model``, which takes ``changes`` to
+  the model's configuration, nested dictionaries, if ``--model-option`` shall work. What a command
+  asks of the model are methods on videos in [0, 1], [B T 3 H W]: ``segment(video, source=None)`` ->
+  soft masks [B T K H W]; ``reconstruct(video)`` -> video; ``encode(video).slots`` [B T K D];
   ``rollout(slots, num_steps)`` -> slots of later frames, with ``burn_in``, how many it needs;
   ``sample(slots)`` -> video; ``decode(slots)`` -> video and soft masks, or None. A model with
   ``conditioned_on`` (a kind) and ``num_slots`` also takes ``conditioning=`` in those on videos.
@@ -26,6 +27,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from typing import Any
 
 import torch
@@ -45,12 +47,19 @@ PROVIDERS = {
 }
 
 
-def load_model(path: str) -> Any:
-    """The model saved under a folder or repo id; raises EvalError when it cannot be loaded."""
+def load_model(path: str, changes: Mapping[str, Any] | None = None) -> Any:
+    """The model saved under a folder or repo id, with ``changes`` to its configuration.
+
+    Raises:
+        EvalError: when it cannot be loaded, or changed.
+    """
     entry, path = choose(MODELS, path)
-    load: Callable[[str], Any] = entry.load()
+    load: Callable[..., Any] = entry.load()
+    more = {"changes": changes} if changes else {}
+    if more and "changes" not in signature(load).parameters:
+        raise EvalError(f"the models of {entry.name} take no changes; leave out --model-option")
     with user_errors(f"cannot load the model {path}"):
-        return load(path)
+        return load(path, **more)
 
 
 def load_dataset(name: str, split: str, options: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def load_model(
     revision: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Any:
     """The model of a checkpoint, in eval mode, of the class that its ``config.json`` names.
 
@@ -41,11 +42,15 @@ def load_model(
         revision: branch, tag or commit on the Hub.
         device: where to put it.
         dtype: to convert the weights to; None keeps theirs.
+        changes: to its configuration, nested as for ``presets``, which the weights must fit as
+            they are. ``{"num_slots": 11}`` looks for more objects than it was trained with,
+            where first slots are drawn or clustered; learned ones are as many as were learned.
 
     Raises:
         CheckpointError: if there is none, it is damaged, or its weights are not exactly those
             that its configuration asks for.
-        ConfigError: if its ``config.json`` has an unknown, missing or unusable key.
+        ConfigError: if its ``config.json`` or ``changes`` have an unknown, missing or unusable
+            key.
     """
     folder = locate_checkpoint(published_half(repo_or_folder), revision)
     name = read_description(folder)["model_class"]
@@ -54,7 +59,7 @@ def load_model(
             f"{folder / CONFIG}: model_class is '{printable(name)}', expected "
             f"{', '.join(MODEL_CLASSES)}"
         )
-    return MODEL_CLASSES[name].from_pretrained(folder, device=device, dtype=dtype)
+    return MODEL_CLASSES[name].from_pretrained(folder, device=device, dtype=dtype, changes=changes)
 
 
 def start_from(

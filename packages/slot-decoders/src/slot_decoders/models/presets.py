@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 from slot_core import ConfigError
 from slot_core.conditioned_slots import ConditioningKind
+from slot_core.config import merge
 from slot_decoders.models.build import build_model
 from slot_decoders.models.configs import (
     DiffusionConfig,
@@ -240,22 +241,3 @@ def configure(name: str, changes: Mapping[str, Any], *, source: str) -> Any:
         raise ConfigError(f"{source}: no preset '{name}'; there are {', '.join(sorted(PRESETS))}")
     preset = PRESETS[name]
     return type(preset).parse(merge(preset.model_dump(), changes), source=source)
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes`` laid over it, key by key at every depth.
-
-    Where a change names another ``type``, it replaces the whole part: the options of one kind
-    of backbone mean nothing to another.
-    """
-    merged = dict(base)
-    for key, change in changes.items():
-        current = merged.get(key)
-        merged[key] = merge(current, change) if _goes_together(current, change) else change
-    return merged
-
-
-def _goes_together(current: Any, change: Any) -> TypeGuard[Mapping[str, Any]]:
-    if not isinstance(current, Mapping) or not isinstance(change, Mapping):
-        return False
-    return change.get("type", current.get("type")) == current.get("type")

@@ -27,6 +27,14 @@ REPORT = "report.html"
 
 Protocol = Annotated[str, typer.Option(help=f"One of: {', '.join(protocols.names())}.")]
 Model = Annotated[str, typer.Option(help="Folder or repo id of a saved model.")]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model-option",
+        help="KEY=VALUE of its configuration, such as num_slots=9 or "
+        "encoder.corrector.num_iterations=5, as far as its weights fit; repeatable.",
+    ),
+]
 Data = Annotated[str, typer.Option(help="A data set by name.")]
 Split = Annotated[str, typer.Option(help="The split of the data set.")]
 Options = Annotated[
@@ -98,11 +106,35 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
             raise EvalError(f"--option {pair}: expected KEY=VALUE")
         if key in options or key == "split":
             raise EvalError(f"--option {pair}: {key} is given already")
-        try:
-            options[key] = json.loads(value)
-        except (ValueError, RecursionError):
-            options[key] = value
+        options[key] = read_value(value)
     return options
+
+
+def parse_model_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """``["num_slots=9", "encoder.slot_noise=0"]`` -> ``{"num_slots": 9, "encoder": {...}}``."""
+    options: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        *parts, last = key.split(".")
+        if not equals or not all(part.isidentifier() for part in (*parts, last)):
+            raise EvalError(f"--model-option {pair}: expected KEY=VALUE or KEY.KEY=VALUE")
+        place: Any = options
+        for part in parts:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise EvalError(f"--model-option {pair}: {part} is given already")
+        if last in place:
+            raise EvalError(f"--model-option {pair}: {last} is given already")
+        place[last] = read_value(value)
+    return options
+
+
+def read_value(value: str) -> Any:
+    """JSON where it is such, else text."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def finished_blocks(opened: OpenJob, processes: int) -> Iterator[Block]:
@@ -134,6 +166,7 @@ def settings_of(command: str, opened: OpenJob, **more: Any) -> dict[str, Any]:
         "command": command,
         "split": job.split,
         "options": dict(job.options),
+        "model_options": dict(job.model_options),
         "limit": job.limit,
         "batch_size": job.batch_size,
         "device": job.device,

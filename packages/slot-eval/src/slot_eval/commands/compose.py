@@ -14,6 +14,7 @@ from slot_eval.commands.common import (
     Device,
     Limit,
     Model,
+    ModelOptions,
     NumSlots,
     Options,
     Processes,
@@ -21,6 +22,7 @@ from slot_eval.commands.common import (
     Split,
     Threads,
     finished_blocks,
+    parse_model_options,
     parse_options,
     provenance,
     settings_of,
@@ -44,6 +46,7 @@ def compose(
     option: Options = None,
     limit: Limit = None,
     batch_size: BatchSize = 16,
+    model_option: ModelOptions = None,
     num_slots: NumSlots = None,
     device: Device = None,
     processes: Processes = 1,
@@ -70,6 +73,7 @@ def compose(
         seed=seed,
         threads=threads,
         num_slots=num_slots,
+        model_options=parse_model_options(model_option),
         features=features,
     )
     opened = job.open()

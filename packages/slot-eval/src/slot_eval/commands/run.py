@@ -15,6 +15,7 @@ from slot_eval.commands.common import (
     Device,
     Limit,
     Model,
+    ModelOptions,
     NumSlots,
     Options,
     Out,
@@ -30,6 +31,7 @@ from slot_eval.commands.common import (
     check_out,
     finish,
     finished_blocks,
+    parse_model_options,
     parse_options,
     provenance,
     settings_of,
@@ -53,6 +55,7 @@ def run(
     source: Annotated[
         str | None, typer.Option(help="Masks of the encoder or decoder; else the protocol's.")
     ] = None,
+    model_option: ModelOptions = None,
     num_slots: NumSlots = None,
     device: Device = None,
     processes: Processes = 1,
@@ -85,6 +88,7 @@ def run(
         seed=seed,
         threads=threads,
         num_slots=num_slots,
+        model_options=parse_model_options(model_option),
         protocol=protocol,
         source=source,
         also=also_of(also),
