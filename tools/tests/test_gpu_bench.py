@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from bench import hours
+from support.command_line import run
+from support.options import load_options
+
 SCRIPT = Path(__file__).parents[1] / "bench" / "gpu.py"
+H200 = SCRIPT.parent / "results" / "h200"
 
 
 def rows(out: Path, *arguments: str) -> list[dict[str, Any]]:
@@ -73,3 +78,23 @@ def test_cases_side_by_side_fit_into_the_memory(monkeypatch: pytest.MonkeyPatch)
     assert bench.Room(cases=1, gib=99).first_fit(names, ["steve-train"]) is None
     assert bench.Room(cases=3, gib=1).first_fit(names, []) == names[0]
     assert bench.Room(cases=3, gib=1).first_fit([], []) is None
+
+
+def test_hours_are_those_of_the_recipes_steps(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        run(hours.main, [str(H200 / "gpu.json")])
+    assert not ended.value.code
+    shown = capsys.readouterr().out
+    assert shown in (H200 / "README.md").read_text()  # which quotes it
+    (row,) = [line for line in shown.splitlines() if line.startswith("slate/clevrtex ")]
+    steps = load_options("slate/clevrtex").train.num_steps
+    rows = json.loads((H200 / "gpu.json").read_text())["rows"]
+    (timed,) = [one["seconds"] for one in rows if one["name"] == "slate-train"]
+    assert row.split()[-2] == f"{timed * steps / 3600:.1f}"
+
+
+def test_hours_of_another_file_are_one_sentence(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        run(hours.main, [str(H200 / "README.md")])
+    assert ended.value.code == 2
+    assert "is not what tools/bench/gpu.py writes" in capsys.readouterr().err
