@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import slot_data
 import train
 from slot_core import InputError
+from slot_decoders.models import SlotAutoencoder
 from slot_eval.provenance import model_hash
 from support import interruption
 from support.checkpoints import RunFolder, damage_of
@@ -112,14 +114,16 @@ def test_the_second_signal_of_a_kind_is_what_it_was_before():
 
 
 def poison(patch, steps):
-    """Make the pictures of these training steps, counted from 1, not a number."""
-    honest, seen = train.inputs_of, iter(range(1, 100))
+    """Make the loss of these training steps, counted from 1, not a number."""
+    honest, seen = SlotAutoencoder.forward, iter(range(1, 100))
 
-    def poisoned(*arguments):
-        video, *rest = honest(*arguments)
-        return (video * (float("nan") if next(seen) in steps else 1), *rest)
+    def poisoned(*arguments, **options):
+        losses = honest(*arguments, **options)
+        if torch.is_grad_enabled() and next(seen) in steps:  # not of held-out samples
+            return replace(losses, total=losses.total * math.nan)
+        return losses
 
-    patch.setattr(train, "inputs_of", poisoned)
+    patch.setattr(SlotAutoencoder, "forward", poisoned)
 
 
 def test_a_loss_that_is_not_finite_is_passed_over_counted_and_its_batch_kept(

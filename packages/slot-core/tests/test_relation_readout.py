@@ -101,5 +101,7 @@ def test_what_cannot_be_used_is_told_in_a_sentence():
     readout = RelationReadout(6)
     with pytest.raises(InputError, match=r"there are 1 slots in 3 frames; .* at least 2 slots"):
         readout(torch.zeros(1, 3, 1, 6))
-    with pytest.raises(InputError, match="there are 4 slots in 0 frames"):
+    with pytest.raises(InputError, match=r"\[1, 0, 4, 6\], expected at least one of each of"):
         readout(torch.zeros(1, 0, 4, 6))
+    with pytest.raises(InputError, match=r"\[1, 3, 4, 5\], expected \[batch time slots 6\]"):
+        readout(torch.zeros(1, 3, 4, 5))

@@ -217,6 +217,11 @@ def test_what_cannot_be_used_is_told_in_a_sentence(slots: Tensor, unchecked_type
         model(slots, 1, stride=2)
     with pytest.raises(InputError, match="num_steps is 0, expected at least 1"):
         model(slots, 0)
+    with pytest.raises(InputError, match=r"expected \[batch time slots 6\]; those of pictures"):
+        model(slots[:, 0], 1)
+    numbered = tiny(slot_encoding="learned", num_slots=5)
+    with pytest.raises(InputError, match=r"there are 3 slots in a frame; .* are always 5$"):
+        numbered(slots[:, :, :3], 1)
     with pytest.raises(InputError, match="a width of 8 cannot be split among 3 heads"):
         tiny(num_heads=3)
     with pytest.raises(InputError, match="a width of 9 is odd"):

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core.errors import InputError
+from slot_core.slot_input import check_slots
 
 Aggregation = Literal["max", "mean", "sum"]
 
@@ -52,6 +53,7 @@ class RelationReadout(nn.Module):
         super().__init__()
         if num_layers < 1:
             raise InputError(f"num_layers is {num_layers}, expected at least 1")
+        self.slot_dim = slot_dim
         self.aggregation: Aggregation = aggregation
         self.both_orders = both_orders
         layers: list[nn.Module] = [nn.Linear(2 * slot_dim, hidden_dim)]
@@ -67,10 +69,11 @@ class RelationReadout(nn.Module):
             slots: of at least one frame and two slots.
 
         Raises:
-            InputError: if there are fewer.
+            InputError: if there are fewer, or the slots have another shape or kind of numbers.
         """
+        check_slots(slots, self.slot_dim, self.output.weight)
         time, num_slots = slots.shape[1:3]
-        if time < 1 or num_slots < 2:
+        if num_slots < 2:
             raise InputError(
                 f"there are {num_slots} slots in {time} frames; an answer about pairs needs at "
                 "least 2 slots in 1 frame"

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from slot_core.compiling import compile_methods
 from slot_core.errors import InputError
+from slot_core.slot_input import check_slots
 
 Encoding = Literal["sine", "learned"]
 LONGEST_WAVE = 10_000  # of the sine encoding, in frames, as in Vaswani et al. 2017
@@ -122,9 +123,10 @@ class SlotFormer(nn.Module):
                 rollouts run as one batch, each with every ``stride``-th frame.
 
         Raises:
-            InputError: if there are fewer than ``burn_in * stride`` frames, or no step is asked
-                for.
+            InputError: if the slots have another shape or kind of numbers, there are fewer than
+                ``burn_in * stride`` frames, or no step is asked for.
         """
+        self.check(slots)
         past = self.burn_in * stride
         if slots.shape[1] < past:
             words = f" frames {stride} apart" if stride > 1 else ""
@@ -140,6 +142,15 @@ class SlotFormer(nn.Module):
         predicted = self._roll_out(apart.flatten(0, 1), -(-num_steps // stride))
         together = predicted.unflatten(0, (-1, stride)).transpose(1, 2).flatten(1, 2)
         return together[:, :num_steps]
+
+    def check(self, slots: Float[Tensor, "batch past slots dim"]) -> None:
+        """Raise InputError unless ``slots`` are such as this model learned from."""
+        check_slots(slots, self.input.in_features, self.input.weight)
+        if self.slot_encoding is not None and slots.shape[2] != len(self.slot_encoding):
+            raise InputError(
+                f"there are {slots.shape[2]} slots in a frame; slots that are encoded by their "
+                f"number are always {len(self.slot_encoding)}"
+            )
 
     def _roll_out(
         self, slots: Float[Tensor, "batch burn_in slots dim"], num_steps: int

@@ -60,6 +60,7 @@ class DenoiserUNet(nn.Module):
     ) -> None:
         super().__init__()
         _check(channels, attention_levels, head_dim, num_groups)
+        self.slot_dim = slot_dim
         self.downsampling = 2 ** (len(channels) - 1)
         levels = [level in attention_levels for level in range(len(channels))]
         self.network = import_diffusers("a denoising U-Net").UNet2DConditionModel(

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
 from slot_core.noise import integers, standard_normal
 from slot_core.protocols import MaskSource
+from slot_core.slot_input import check_codes, check_slots, check_target
 from slot_decoders.denoiser_unet import DenoiserUNet
 from slot_decoders.sampling import Correction, NoiseSchedule, Target, denoise, make_scheduler
 
@@ -90,6 +91,7 @@ class DiffusionDecoder(nn.Module):
         quantizes = bool(tokenizer is not None and tokenizer.quantizes)
         if quantize_denoised and not quantizes:
             raise ConfigError("quantize_denoised is set, but the tokenizer has no codes")
+        self.image_size = image_size
         self.latent_shape = _latent_shape(tokenizer, image_size, denoiser.downsampling)
         self.denoiser = denoiser
         self.tokenizer = tokenizer
@@ -141,9 +143,17 @@ class DiffusionDecoder(nn.Module):
             target: these videos, normalised.
             codes: what the tokenizer makes of them, where that is known already.
             generator: draws the noise and its strength, and latents that are drawn.
+
+        Raises:
+            InputError: if the slots have another shape or kind of numbers, or ``target`` or
+                ``codes`` are not of their frames and of ``image_size``.
         """
-        known = None if codes is None else codes.flatten(0, 1)
-        latents = self.encode(target.flatten(0, 1), known, generator)
+        self._check_slots(slots)
+        check_target(target, slots, self.image_size)
+        if codes is not None:
+            check_codes(codes, slots, self.latent_shape)
+            codes = codes.flatten(0, 1)
+        latents = self.encode(target.flatten(0, 1), codes, generator)
         places = torch.empty(len(latents), dtype=torch.long, device=latents.device)
         times = integers(self.schedule.num_steps, places, generator)
         return self.loss(slots, latents, times, standard_normal(latents, generator))
@@ -175,12 +185,12 @@ class DiffusionDecoder(nn.Module):
     ) -> Latents:
         """Normalised frames to clean latents; ``codes`` are the tokenizer's, where known, and
         ``generator`` is for a tokenizer that draws."""
-        latents: Tensor = frames
+        latents = frames.to(_dtype(self.denoiser if self.tokenizer is None else self.tokenizer))
         if codes is not None:
             latents = codes
         elif self.tokenizer is not None:
             draws = not getattr(self.tokenizer, "deterministic", True)
-            latents = self.tokenizer.encode(frames, *([generator] if draws else []))
+            latents = self.tokenizer.encode(latents, *([generator] if draws else []))
         # In this order in memory, as noise like them is drawn in the order of memory.
         return latents.contiguous() / self.latent_scale
 
@@ -210,8 +220,10 @@ class DiffusionDecoder(nn.Module):
             kept: what stays as it is, while the rest is painted to go with it.
 
         Raises:
-            InputError: if there is no such scheduler or number of steps.
+            InputError: if the slots have another shape or kind of numbers, or there is no such
+                scheduler or number of steps.
         """
+        self._check_slots(slots)
         batch, time = slots.shape[:2]
         if noise is None:
             noise = self.draw_noise(batch, generator).to(slots.device)
@@ -275,6 +287,9 @@ class DiffusionDecoder(nn.Module):
         size = clean.shape[-2:]
         stays = F.adaptive_max_pool2d(goes, (size[0], size[1])) == 0
         return lambda latents: torch.where(stays, clean, correct(latents) if correct else latents)
+
+    def _check_slots(self, slots: Tensor) -> None:
+        check_slots(slots, self.denoiser.slot_dim, next(self.denoiser.parameters()))
 
     def _quantize(self, latents: Latents) -> Latents:
         assert self.tokenizer is not None

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput, PositionEmbedding
 from slot_core.compiling import compile_methods
 from slot_core.protocols import MaskSource
+from slot_core.slot_input import check_slots, check_target
 
 
 class SpatialBroadcastDecoder(nn.Module):
@@ -63,7 +64,9 @@ class SpatialBroadcastDecoder(nn.Module):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ConfigError(f"kernel_size is {kernel_size}, expected an odd number")
+        self.slot_dim = slot_dim
         self.image_size = image_size
+        self.out_channels = out_channels
         self.broadcast_size = broadcast_size
         self.position_embedding = PositionEmbedding(slot_dim)
         layers: list[nn.Module] = []
@@ -96,22 +99,35 @@ class SpatialBroadcastDecoder(nn.Module):
         """The mean squared error between the decoded slots and ``target``, and what was decoded.
 
         Nothing is random, ``generator`` is unused.
+
+        Raises:
+            InputError: as ``decode`` does, or if ``target`` is not of the slots' frames and of
+                ``image_size``.
         """
         decoded = self.decode(slots)
+        check_target(target, slots, self.image_size, channels=self.out_channels)
         precision = torch.promote_types(target.dtype, torch.float32)
         loss = F.mse_loss(decoded.reconstruction.to(precision), target.to(precision))
         return LossOutput(total=loss, parts={"reconstruction": loss}, decoded=decoded)
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """Compile ``decode``; ``options`` are those of ``torch.compile``."""
-        compile_methods(self, "decode", **options)
+        """Compile all of ``decode`` but its checks; ``options`` are those of ``torch.compile``."""
+        compile_methods(self, "_mixed", **options)
 
     def decode(
         self,
         slots: Float[Tensor, "batch time slots dim"],
         generator: torch.Generator | None = None,
     ) -> DecoderOutput:
-        """The slots' frames, masks and mixed frames; nothing is random, ``generator`` is unused."""
+        """The slots' frames, masks and mixed frames; nothing is random, ``generator`` is unused.
+
+        Raises:
+            InputError: if the slots have another shape or kind of numbers.
+        """
+        check_slots(slots, self.slot_dim, self.position_embedding.linear.weight)
+        return self._mixed(slots)
+
+    def _mixed(self, slots: Float[Tensor, "batch time slots dim"]) -> DecoderOutput:
         decoded = self.output(self.layers[1:](self._broadcast(slots.flatten(0, 2))))
         decoded = decoded.unflatten(0, slots.shape[:3])
         components, logits = decoded[:, :, :, :-1], decoded[:, :, :, -1]

@@ -24,6 +24,7 @@ from slot_core import ConfigError, DecoderOutput, Generators, InputError, LossOu
 from slot_core.compiling import compile_methods
 from slot_core.noise import integers
 from slot_core.protocols import MaskSource
+from slot_core.slot_input import check_codes, check_slots, check_target
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.token_blocks import LayerCache, TokenBlock, linear
 from slot_decoders.token_orders import patch_orders
@@ -102,6 +103,7 @@ class TransformerDecoder(nn.Module):
                 f"of its tokenizer's stride, {stride}"
             )
         self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.image_size = image_size
         self.grid_size = (image_size[0] // stride, image_size[1] // stride)
         self.num_positions = self.grid_size[0] * self.grid_size[1]
         self.dropout = dropout
@@ -155,10 +157,19 @@ class TransformerDecoder(nn.Module):
 
         ``codes`` are the tokens, where they are known already; ``generator`` draws the orders of
         painting and, with a ``reconstruction_weight``, the tokens that are painted.
+
+        Raises:
+            InputError: as ``decode`` does, or if ``target`` or ``codes`` are not of the slots'
+                frames and of ``image_size``.
         """
+        self._check_slots(slots)
+        check_target(target, slots, self.image_size)
         frames = target.flatten(0, 1)
-        known = self.tokenizer.encode(frames) if codes is None else codes.flatten(0, 1)
-        tokens = known.flatten(1)
+        if codes is None:
+            tokens = self.tokenizer.encode(frames).flatten(1)
+        else:
+            check_codes(codes, slots, self.grid_size)
+            tokens = codes.flatten(0, 1).flatten(1)
         order = self._draw_orders(len(tokens), generator)
         logits = self.logits(slots.flatten(0, 1), tokens, order)
         wanted = tokens.gather(1, self.order_table[order])
@@ -201,7 +212,12 @@ class TransformerDecoder(nn.Module):
         slots: Float[Tensor, "batch time slots dim"],
         generator: torch.Generator | None = None,
     ) -> DecoderOutput:
-        """The frames of the most likely tokens; nothing is random, ``generator`` is unused."""
+        """The frames of the most likely tokens; nothing is random, ``generator`` is unused.
+
+        Raises:
+            InputError: if the slots have another shape or kind of numbers.
+        """
+        self._check_slots(slots)
         tokens = self.generate(slots.flatten(0, 1))
         frames = self.tokenizer.decode(tokens.unflatten(1, self.grid_size))
         return DecoderOutput(frames.unflatten(0, slots.shape[:2]))
@@ -293,6 +309,10 @@ class TransformerDecoder(nn.Module):
         drawn = gumbel_softmax(in_rows, gumbel_noise(in_rows, generator), MIXTURE_TEMPERATURE)
         painted = self.tokenizer.decode_mixture(drawn)
         return F.mse_loss(painted.to(logits.dtype), frames.to(logits.dtype))
+
+    def _check_slots(self, slots: Tensor) -> None:
+        weight = self.slot_projection.weight
+        check_slots(slots, weight.shape[1], weight)
 
     def _check_choice(self, temperature: float | None, top_k: int | None, order: int) -> None:
         if temperature is not None and not temperature > 0:

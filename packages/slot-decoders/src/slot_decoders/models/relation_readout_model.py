@@ -12,7 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from slot_core import Generators, HubModel, LossOutput, RelationReadout, StrictConfig
+from slot_core import (
+    Generators,
+    HubModel,
+    InputError,
+    LossOutput,
+    RelationReadout,
+    StrictConfig,
+)
 from slot_core.compiling import compile_methods
 from slot_decoders.models.configs import RelationReadoutConfig
 from slot_decoders.models.slot_autoencoder import without_gradients
@@ -65,8 +72,16 @@ class RelationReadoutModel(HubModel):
             outcome: the true answers.
             generator: nothing here is random.
             progress: share of the training that is done; nothing here depends on it.
+
+        Raises:
+            InputError: as ``RelationReadout`` does, or if there is not one answer for each video.
         """
         logits = self.readout(slots)
+        if outcome.shape != logits.shape:
+            raise InputError(
+                f"the answers have the shape {list(outcome.shape)}, expected one for each of the "
+                f"{len(logits)} videos"
+            )
         loss = F.binary_cross_entropy_with_logits(logits, outcome.to(logits.dtype))
         accuracy = ((logits > 0) == outcome).float().mean()
         return LossOutput(loss, {"cross_entropy": loss, "accuracy": accuracy.detach()})

@@ -30,7 +30,8 @@ from slot_core import (
 from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
 from slot_core.slot_initializers import Conditioning
-from slot_core.video_input import check_colours
+from slot_core.slot_input import check_slots
+from slot_core.video_input import check_colours, check_free_of_charge
 from slot_decoders.latent_diffusion import DiffusionDecoder, Kept
 from slot_decoders.models.configs import SlotAutoencoderConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
@@ -167,7 +168,11 @@ class SlotAutoencoder(HubModel):
             progress: the share of the training that is done, 0 to 1. Nothing here depends on it;
                 all models are called alike, and those that anneal something need it.
             known: what ``look_ahead`` made of the same video.
+
+        Raises:
+            InputError: if the video is none, or is on the CPU and has colours far outside [0, 1].
         """
+        check_free_of_charge(video)
         known = known or {}
         encoded = self.encoder(
             video, generator=generator, conditioning=conditioning, maps=known.get("maps")
@@ -294,11 +299,7 @@ class SlotAutoencoder(HubModel):
                 steps, the decoder does not diffuse and is given one, or what is kept does not go
                 with the slots.
         """
-        if slots.ndim != 4 or slots.shape[-1] != self.config.slot_dim:
-            raise InputError(
-                f"the slots have the shape {list(slots.shape)}, expected [batch time slots "
-                f"{self.config.slot_dim}]"
-            )
+        check_slots(slots, self.config.slot_dim)
         options: dict[str, Any] = {
             "scheduler": scheduler,
             "num_steps": num_steps,

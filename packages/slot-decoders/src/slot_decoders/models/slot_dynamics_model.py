@@ -25,6 +25,7 @@ from slot_core import (
     StrictConfig,
     prediction_losses,
 )
+from slot_core.video_input import check_free_of_charge
 from slot_decoders.models.configs import SlotDynamicsConfig
 from slot_decoders.models.preprocessing import Preprocessing
 from slot_decoders.models.slot_autoencoder import Video, without_gradients
@@ -114,8 +115,10 @@ class SlotDynamicsModel(HubModel):
             progress: share of the training that is done; nothing here depends on it.
 
         Raises:
-            InputError: if there is nothing to predict, or the image loss lacks its video.
+            InputError: if the slots have another shape or kind of numbers, there is nothing to
+                predict, or the image loss lacks its video, or is given that of other frames.
         """
+        self.dynamics.check(slots)
         burn_in = self.config.dynamics.burn_in
         past, future = slots[:, :burn_in], slots[:, burn_in:]
         if not future.shape[1]:
@@ -132,6 +135,7 @@ class SlotDynamicsModel(HubModel):
         if self.config.image_loss_weight:
             if video is None:
                 raise InputError("the image loss needs the video of the slots' frames")
+            check_free_of_charge(video)
             image = self.decoder(
                 predicted, self.preprocessing(video[:, burn_in:]), generator=generator
             )

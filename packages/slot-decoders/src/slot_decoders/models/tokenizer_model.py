@@ -13,7 +13,7 @@ from torch import nn
 
 from slot_core import Generators, HubModel, LossOutput, StrictConfig
 from slot_core.slot_initializers import Conditioning
-from slot_core.video_input import check_colours
+from slot_core.video_input import check_colours, check_free_of_charge
 from slot_decoders.models.configs import TokenizerModelConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
 from slot_decoders.models.slot_autoencoder import Video, without_gradients
@@ -67,7 +67,11 @@ class TokenizerModel(HubModel):
             conditioning: none; all models are called alike.
             generator: draws the noise of the codes, where there is any.
             progress: share of the training that is done, 0 to 1, for what anneals with it.
+
+        Raises:
+            InputError: if the video is none, or is on the CPU and has colours far outside [0, 1].
         """
+        check_free_of_charge(video)
         frames = self.preprocessing(video).flatten(0, 1)
         return self.tokenizer(frames, progress=progress, generator=generator)
 
