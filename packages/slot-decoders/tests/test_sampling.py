@@ -4,11 +4,13 @@ import itertools
 from collections import deque
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -86,6 +88,41 @@ def test_dpm_solver_ends_where_the_original_code_does(steps: int):
     (latents,) = deque(path, maxlen=1)
     expected = REFERENCE[f"dpm{steps}.final_from_ones_zero_eps"]
     torch.testing.assert_close(latents, expected, atol=0, rtol=1e-5)
+
+
+def test_a_step_of_third_order_is_that_of_the_authors():
+    """Lu et al. 2022: both further stages are exact in the first difference of what is believed,
+    x_s + phi_2 (m - m_s); worked out here in double precision from the noise of the training."""
+    scheduler, _ = make_scheduler("dpm_solver", SCHEDULE, "epsilon")
+    noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+    def model(noisy: Tensor, _: Tensor | float = 0.0) -> Tensor:
+        return (2 * noisy).sin()
+
+    path = list(denoise(model, noise, scheduler, SCHEDULE, "epsilon", num_steps=4))
+    assert scheduler.order_list == [1, 2, 3, 1]
+    logs = np.interp([999, 749.25, 499.5, 249.75], np.arange(1000), SCHEDULE.signal.log().numpy())
+    alphas = torch.from_numpy(logs).exp()
+    sigmas = (1 - alphas**2).sqrt()
+    ratios = (alphas / sigmas).log()
+    gaps = ratios - ratios[0]
+    noisy = noise.double()
+    first = (noisy - sigmas[0] * model(noisy)) / alphas[0]
+
+    def stage(index: int, difference: Tensor, share: float) -> Tensor:
+        """x at a later time; ``difference`` of two beliefs, ``share`` of the gap between them."""
+        shrunk = torch.expm1(-gaps[index])
+        second = shrunk / gaps[index] + 1
+        start = sigmas[index] / sigmas[0] * noisy - alphas[index] * shrunk * first
+        return start + alphas[index] * second * difference / share
+
+    one = stage(1, torch.zeros_like(first), 1.0)
+    belief = (one - sigmas[1] * model(one)) / alphas[1]
+    two = stage(2, belief - first, float(gaps[1] / gaps[2]))
+    last = (two - sigmas[2] * model(two)) / alphas[2]
+    three = stage(3, last - first, float(gaps[2] / gaps[3]))
+    for made, expected in zip(path, (one, two, three), strict=False):
+        torch.testing.assert_close(made.double(), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [10, 50, 200])
@@ -197,6 +234,54 @@ def test_steps_that_do_not_begin_at_noise_are_refused(name: str, num_steps: int,
 def test_what_is_no_scheduler_for_this_noise_is_refused(scheduler: object, sentence: str):
     with pytest.raises(InputError, match=sentence):
         make_scheduler(scheduler, SCHEDULE, "epsilon")
+
+
+@pytest.mark.parametrize("target", ["epsilon", "x0", "v"])
+@pytest.mark.parametrize(
+    ("name", "num_steps", "sentence"),
+    [
+        ("PNDMScheduler", 3, "num_steps is 3, expected at least 4 of PNDMScheduler"),
+        (
+            "LCMScheduler",
+            51,
+            r"is 51, which LCMScheduler does not take \(The combination of .*51",
+        ),
+        (
+            "TCDScheduler",
+            51,
+            r"is 51, which TCDScheduler does not take \(The combination of .*51",
+        ),
+    ],
+)
+def test_a_number_of_steps_that_a_scheduler_does_not_take_is_refused(
+    name: str, num_steps: int, sentence: str, target: Target
+):
+    for correct in (None, torch.clone):
+        with pytest.raises(InputError, match=sentence):
+            run(name, target, num_steps=num_steps, correct=correct)
+    assert run(name, target, num_steps=5).isfinite().all()
+
+
+def test_few_steps_of_a_scheduler_without_a_least_number_are_fine():
+    one_after_the_other = PNDMScheduler(skip_prk_steps=True)
+    torch.testing.assert_close(run(one_after_the_other, num_steps=3), CLEAN, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dpm_solver", "ddim", "ddpm", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize("trained", [2, 3, 10, 100])
+def test_the_usual_number_of_steps_is_one_that_a_short_training_has(name: str, trained: int):
+    schedule = NoiseSchedule(num_steps=trained, beta_start=0.1, beta_end=0.9)
+    scheduler, usual = make_scheduler(name, schedule, "epsilon")
+    noise = torch.randn(1, 3, 4, 4)
+    path = denoise(
+        lambda noisy, _: torch.zeros_like(noisy),
+        noise,
+        scheduler,
+        schedule,
+        "epsilon",
+        num_steps=usual,
+    )
+    assert all(latents.isfinite().all() for latents in path)
 
 
 @pytest.mark.parametrize("num_steps", [-1, 1001])

@@ -119,7 +119,9 @@ def make_scheduler(scheduler: Any, schedule: NoiseSchedule, target: Target) -> t
         trained_betas=schedule.betas.tolist(),
         prediction_type=PREDICTION_TYPES[target],
     )
-    return made, min(steps, schedule.num_steps)
+    # With an offset the steps are from the second time on, so there is one less than of all.
+    most = schedule.num_steps // 2 if made.config.get("steps_offset") else schedule.num_steps
+    return made, max(1, min(steps, most))
 
 
 def _check_samples(kind: type[Any]) -> None:
@@ -171,7 +173,7 @@ def denoise(
 
     Raises:
         InputError: if the number of steps is not between 1 and that of the training, or the
-            scheduler would not begin near the end of the training's with so many.
+            scheduler takes none of so many, or would not begin near the end of the training's.
     """
     if not 1 <= num_steps <= schedule.num_steps:
         raise InputError(
@@ -182,7 +184,7 @@ def denoise(
         correct = _unchanged  # most schedulers without it take no clean latents
     if correct is not None:
         scheduler, correct = _with_correction(scheduler, correct)
-    scheduler.set_timesteps(num_steps, device=noise.device)
+    _set_steps(scheduler, num_steps, noise.device)
     _check_beginning(scheduler, num_steps, schedule.num_steps)
     options = _step_options(scheduler, generator)
     latents = noise * scheduler.init_noise_sigma
@@ -213,6 +215,22 @@ def _with_correction(scheduler: Any, correct: Correction) -> tuple[Any, Correcti
 
 def _unchanged(latents: Latents) -> Latents:
     return latents
+
+
+def _set_steps(scheduler: Any, num_steps: int, device: torch.device) -> None:
+    """Lay the steps; raise InputError where the scheduler cannot with so many."""
+    name = type(scheduler).__name__
+    # Where it begins by Runge-Kutta steps, diffusers' PNDM lacks a check of its own.
+    least = getattr(scheduler, "pndm_order", 1)
+    if not scheduler.config.get("skip_prk_steps", True) and num_steps < least:
+        raise InputError(f"num_steps is {num_steps}, expected at least {least} of {name}")
+    try:
+        scheduler.set_timesteps(num_steps, device=device)
+    except ValueError as error:
+        reason = str(error).split(". ")[0]
+        raise InputError(
+            f"num_steps is {num_steps}, which {name} does not take ({reason})"
+        ) from None
 
 
 def _check_beginning(scheduler: Any, num_steps: int, trained: int) -> None:
