@@ -233,7 +233,8 @@ def main(
             parts.append(next(loader))
             with accelerator.accumulate(trained):
                 inputs = inputs_of(model, parts[-1], accelerator.device)
-                known = cache.of(next(keys), inputs[0]) if cache else {}
+                with accelerator.autocast():
+                    known = cache.of(next(keys), inputs[0]) if cache else {}
                 own = sample_generators(options.train.seed, step, parts[-1]["id"], inputs[0].device)
                 share_done = step / options.train.num_steps
                 own_work.end()

@@ -3,8 +3,9 @@
 A tokenizer's codes and a frozen backbone's feature maps are the same in every epoch, so they are
 computed once for each sample, when it is first seen, and read from then on, also by other runs
 on the same data. They lie in a folder of their own for everything that they follow from: the
-weights, their configuration, the preprocessing, and the options of the dataset. Changed files in
-the dataset's folder are not noticed; then delete the cache.
+weights, their configuration, the preprocessing, the options of the dataset, and of feature maps
+mixed precision (codes are made without). Changed files in the dataset's folder are not noticed;
+then delete the cache.
 
 A file holds what was made of one sample. It is written beside its place and renamed, so processes
 may share the folder and a killed run leaves nothing half-written.
@@ -46,6 +47,8 @@ class FrozenOutputs:
 
     def of(self, keys: Sequence[Key], video: Tensor) -> dict[str, dict[str, Tensor]]:
         """The keyword argument of the model's ``forward`` for a batch.
+
+        Call it under the autocast of the training step, if there is one.
 
         Args:
             keys: of the batch's samples, in its order.
@@ -122,11 +125,12 @@ def open_cache(options: RunOptions, model: Any, dataset: Any) -> FrozenOutputs |
                 f"anew each time; set model.decoder.tokenizer.posterior=mode"
             )
     root = Path(options.train.cache)
-    folders = {name: root / f"{name}-{_key(name, model, dataset)}" for name in parts}
+    precision = options.train.mixed_precision
+    folders = {name: root / f"{name}-{_key(name, model, dataset, precision)}" for name in parts}
     return FrozenOutputs(folders, model)
 
 
-def _key(name: str, model: SlotAutoencoder, dataset: Any) -> str:
+def _key(name: str, model: SlotAutoencoder, dataset: Any, precision: str) -> str:
     """A hash of all that ``name`` follows from."""
     config: Any = model.config
     own = config.encoder.preprocessing if name == "maps" else None
@@ -137,6 +141,8 @@ def _key(name: str, model: SlotAutoencoder, dataset: Any) -> str:
         "data": dict(dataset.settings),
         "samples": len(dataset),
     }
+    if name == "maps" and precision != "no":
+        follows_from["precision"] = precision
     stated = json.dumps(follows_from, sort_keys=True, default=_plain)
     return hashlib.sha256(stated.encode()).hexdigest()[:16]
 

@@ -39,10 +39,10 @@ def first_stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny("vqvae/shapes", tmp_path_factory.mktemp("vqvae") / "run")
 
 
-def options(cache: Path, **data: Any) -> RunOptions:
+def options(cache: Path, precision: str = "no", **data: Any) -> RunOptions:
+    told = {"cache": str(cache), "mixed_precision": precision}
     return RunOptions.parse(
-        {"recipe": "test", "model": None, "data": PICTURES | data, "train": {"cache": str(cache)}},
-        source="test",
+        {"recipe": "test", "model": None, "data": PICTURES | data, "train": told}, source="test"
     )
 
 
@@ -95,14 +95,19 @@ def test_a_run_with_it_has_the_same_losses(
 
 @pytest.mark.parametrize("decoder", [DIFFUSION, TRANSFORMER], ids=["latents", "tokens"])
 @pytest.mark.parametrize("frozen", [False, True], ids=["codes", "codes and maps"])
-def test_the_loss_of_what_is_known_is_the_same(decoder: dict, frozen: bool, tmp_path: Path):
+@pytest.mark.parametrize("mixed", [False, True], ids=["single", "mixed precision"])
+def test_the_loss_of_what_is_known_is_the_same(
+    decoder: dict, frozen: bool, mixed: bool, tmp_path: Path
+):
     model = model_of(decoder, VIT if frozen else None)
     data = dataset()
     video = collate([data[1], data[3]])["video"]
-    cache = open_cache(options(tmp_path), model, data)
+    cache = open_cache(options(tmp_path, "bf16" if mixed else "no"), model, data)
     assert cache is not None
     keys = [(0, 1), (0, 3)]
-    made, read = cache.of(keys, video), cache.of(keys, video)
+    cast = torch.autocast("cpu", torch.bfloat16, enabled=mixed)
+    with cast:
+        made, read = cache.of(keys, video), cache.of(keys, video)
     assert (
         made["known"].keys() == read["known"].keys() == ({"codes", "maps"} if frozen else {"codes"})
     )
@@ -110,7 +115,8 @@ def test_the_loss_of_what_is_known_is_the_same(decoder: dict, frozen: bool, tmp_
     for given in ({}, made, read):
         model.zero_grad()
         torch.manual_seed(0)
-        loss = model(video, **given).total
+        with cast:
+            loss = model(video, **given).total
         loss.backward()
         losses.append([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
     for other in losses[1:]:
@@ -142,6 +148,11 @@ def test_whatever_it_follows_from_has_a_place_of_its_own(tmp_path: Path):
     places.append(place(model, dataset()))
     first.data.copy_(kept)
     assert len(set(places)) == 4
+    seeing = model_of(DIFFUSION, VIT)
+    caches = [open_cache(options(tmp_path, kind), seeing, dataset()) for kind in ("no", "bf16")]
+    single, mixed = (cache.folders for cache in caches if cache is not None)
+    assert single["maps"] != mixed["maps"]
+    assert single["codes"] == mixed["codes"]
     assert place(model, dataset()) == places[0]
     nn.init.zeros_(next(model.encoder.parameters()))  # what trains plays no part
     assert place(model, dataset()) == places[0]

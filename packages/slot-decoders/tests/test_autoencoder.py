@@ -128,6 +128,14 @@ def test_a_whole_pipeline_has_it_in_a_folder(frames: Tensor, tmp_path: Path):
     assert all(torch.equal(kept[name], value) for name, value in original.state_dict().items())
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_mixed_precision_changes_no_latent(name: str, frames: Tensor):
+    tokenizer = tiny_model(CONFIGS[name]).decoder.tokenizer
+    latents = tokenizer.encode(frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(tokenizer.encode(frames), latents)
+
+
 def test_the_posterior_is_its_mean_or_drawn(frames: Tensor):
     mode = slot_decoders.AutoencoderKL(channels=(8, 8), num_groups=4).eval()
     sample = slot_decoders.AutoencoderKL(channels=(8, 8), num_groups=4, posterior="sample").eval()

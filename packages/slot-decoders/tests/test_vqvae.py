@@ -61,6 +61,17 @@ def test_the_loss_is_that_of_the_equation(vqvae: VQVAE, frames: Tensor, kind: st
     assert all(parameter.grad is not None for parameter in vqvae.parameters())
 
 
+def test_mixed_precision_changes_no_latent_that_a_diffusion_model_is_given(
+    vqvae: VQVAE, frames: Tensor
+):
+    latents, types = vqvae.encode(frames), []
+    vqvae.network.quant_conv.register_forward_hook(lambda *made: types.append(made[-1].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(vqvae.encode(frames.double()), latents)
+        vqvae(frames).total.backward()
+    assert types == [torch.float32, torch.bfloat16]  # its own training is the faster for it
+
+
 def test_the_step_tells_how_many_codes_are_dead(vqvae: VQVAE, frames: Tensor):
     parts = vqvae(frames).parts
     used = len(vqvae.tokens(vqvae.encode(frames)).unique())

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -58,8 +59,13 @@ class _Autoencoder(nn.Module):
 
     def encode(self, frames: Frames, generator: Generators | None = None) -> Latents:
         """Frames in [-1, 1] to latents, shifted and scaled; ``generator`` draws them where they
-        are drawn."""
-        return (self._latents(frames, generator) - self.shift_factor) * self.scaling_factor
+        are drawn.
+
+        In the precision of the weights, under mixed precision too, as ``VQVAE.encode``.
+        """
+        with torch.autocast(frames.device.type, enabled=False):
+            latents = self._latents(frames.to(next(self.parameters()).dtype), generator)
+            return (latents - self.shift_factor) * self.scaling_factor
 
     def decode(self, latents: Latents) -> Frames:
         """Shifted and scaled latents to frames in [-1, 1], unclamped."""

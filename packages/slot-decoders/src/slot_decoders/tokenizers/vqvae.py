@@ -115,7 +115,7 @@ class VQVAE(nn.Module):
         Raises:
             InputError: if LPIPS or its weights are not to be had.
         """
-        latents = self.encode(frames)
+        latents = self._latents(frames)
         quantized, quantization, tokens = self._quantize(latents)
         painted = self.paint(quantized)
         distance = F.l1_loss if self.reconstruction == "l1" else F.mse_loss
@@ -142,7 +142,16 @@ class VQVAE(nn.Module):
         return use | {"dead_codes": self.vocab_size * (1 - use["codes_in_use"])}
 
     def encode(self, frames: Frames) -> Latents:
-        """Normalised frames to latents, not quantised: what diffusion models learn to make."""
+        """Normalised frames to latents, not quantised: what diffusion models learn to make.
+
+        In the precision of the weights, under mixed precision too: so they are the same whether
+        they are made in the training step or were kept from before, and noise is added to what it
+        was measured on.
+        """
+        with torch.autocast(frames.device.type, enabled=False):
+            return self._latents(frames.to(next(self.parameters()).dtype))
+
+    def _latents(self, frames: Frames) -> Latents:
         return self.network.encode(frames).latents
 
     def quantize(self, latents: Latents) -> Latents:
