@@ -12,6 +12,7 @@ from slot_eval import EvalError, plugins
 from slot_eval.commands.common import parse_model_options
 from slot_eval.jobs import chosen_device, device_of
 from slot_eval.predictions import open_labels
+from slot_eval.provenance import model_structure
 
 PACKAGE = '''
 """A model whose slots are the rows of a grid of colours, and moving squares to see."""
@@ -350,6 +351,20 @@ def test_results_that_are_not_seeds_of_one_recipe_are_not_pooled(cli, tmp_path, 
         f"error: {first} and {other} are not of two seeds of one recipe: {sentence}; slot-eval "
         "compare shows them in rows\n"
     )
+
+
+def test_the_number_of_slots_is_part_of_a_models_structure_though_no_weight_shows_it():
+    def structure(seed, num_slots, width=2):
+        torch.manual_seed(seed)
+        model = torch.nn.Linear(width, 3)
+        if num_slots is not None:
+            model.num_slots = num_slots
+        return model_structure(model)
+
+    assert structure(0, 5) == structure(1, 5)  # two seeds of one recipe
+    assert len({structure(0, count) for count in (5, 7, None)}) == 3
+    assert structure(0, 5) != structure(0, 5, width=4)
+    assert model_structure(object()) is None
 
 
 def test_one_model_is_not_two_seeds(cli, tmp_path):

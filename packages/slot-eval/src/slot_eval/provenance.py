@@ -35,14 +35,16 @@ def model_hash(model: Any) -> str | None:
 
 
 def model_structure(model: Any) -> str | None:
-    """A fingerprint of the names and shapes of a model's weights; None if it has none.
+    """A fingerprint of the names and shapes of a model's weights and of its number of slots, which
+    no weight may show; None if it has none.
 
-    Equal for models that differ in their seed alone; the number of slots may not show in it.
+    Equal for models that differ in their seed alone.
     """
     if not isinstance(model, torch.nn.Module):
         return None
     shapes = sorted((name, list(tensor.shape)) for name, tensor in model.state_dict().items())
-    return hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
+    structure = (shapes, getattr(model, "num_slots", None))
+    return hashlib.sha256(repr(structure).encode()).hexdigest()[:16]
 
 
 def model_config(model: Any) -> dict[str, Any] | None:
