@@ -21,6 +21,13 @@ def test_fixed_points():
     assert learning_rate_factor(100, 100, **COSINE) == pytest.approx(0.01)
 
 
+def test_a_warmup_may_end_between_two_steps():
+    """Two and a half of ten steps: 0, 0.4 and 0.8 of the way up, then 0.5 of 7.5 down again."""
+    options = {"schedule": "linear", "warmup_fraction": 0.25, "final_fraction": 0.1}
+    factors = [learning_rate_factor(step, 10, **options) for step in range(4)]
+    assert factors == pytest.approx([0.1, 0.46, 0.82, 0.1 + 0.9 * 14 / 15])
+
+
 def test_constant_and_linear():
     constant = {**COSINE, "schedule": "constant"}
     assert learning_rate_factor(99, 100, **constant) == 1.0

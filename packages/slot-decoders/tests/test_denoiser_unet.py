@@ -72,6 +72,8 @@ def test_heads_have_one_width_and_dropout_is_in_the_residual_blocks_alone():
     unet = DenoiserUNet(3, 6, **{**TINY, "channels": (8, 16)}, dropout=0.3).network
     heads = {m.heads for m in unet.modules() if type(m).__name__ == "Attention"}
     assert heads == {2}  # of 16 channels in heads of 8
+    norms = [m for m in unet.modules() if isinstance(m, torch.nn.GroupNorm)]
+    assert {norm.num_groups for norm in norms} == {4}
     rates: dict[str, set[float]] = {}
     for name, module in unet.named_modules():
         if isinstance(module, torch.nn.Dropout):

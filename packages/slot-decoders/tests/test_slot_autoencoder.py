@@ -178,6 +178,38 @@ def test_a_picture_of_another_size_is_resized_before_it_is_encoded(model: SlotAu
     assert (shrunk - small).abs().mean() < 0.5 * (shrunk - small.flip(-1)).abs().mean()
 
 
+def test_masks_reach_a_smaller_size_without_antialiasing(model: SlotAutoencoder):
+    """As in published evaluations: of 4x4 places the four in the middle count, and no others."""
+    video = torch.rand(1, 1, 3, 4, 4)
+    masks = model.decoder.decode(model.encode(video).slots).masks
+    assert masks is not None
+    middles = masks.unflatten(4, (4, 4)).unflatten(3, (4, 4))[..., 1:3, :, 1:3].mean((-3, -1))
+    torch.testing.assert_close(model.segment(video, source="decoder"), middles)
+
+
+def test_masks_reach_a_larger_size_between_the_middles_of_their_places(model: SlotAutoencoder):
+    """Twice the size is 3/4 of a place and 1/4 of the next one; borders have nothing beyond."""
+    video = torch.rand(1, 1, 3, 32, 32)
+    masks = model.decoder.decode(model.encode(video).slots).masks
+    assert masks is not None
+    place = torch.arange(32)
+    near, other = place // 2, (place // 2 + 2 * (place % 2) - 1).clamp(0, 15)
+    weights = 0.75 * torch.eye(16)[near] + 0.25 * torch.eye(16)[other]
+    expected = weights @ masks @ weights.T
+    torch.testing.assert_close(model.segment(video, source="decoder"), expected)
+
+
+def test_a_pixel_is_kept_if_all_that_it_is_made_of_is(model: SlotAutoencoder):
+    video = torch.rand(1, 1, 3, 32, 32)
+    slots, places = torch.rand(1, 1, 3, 8), torch.ones(1, 1, 32, 32, dtype=torch.bool)
+    places[:, :, 10, 21] = False  # shrunk to a half, each pixel is made of 4x4
+    kept = model._kept(slots, video, places).places
+    assert (~kept).nonzero()[:, 2:].tolist() == [[4, 10], [4, 11], [5, 10], [5, 11]]
+    for size in ((50, 30), (7, 9), (16, 16)):  # whose weights need not sum to 1 exactly
+        everything = torch.ones(1, 1, *size, dtype=torch.bool)
+        assert model._kept(slots, torch.rand(1, 1, 3, *size), everything).places.all()
+
+
 def test_a_video_streamed_frame_by_frame_gives_the_same_slots(
     model: SlotAutoencoder, video: Tensor
 ):

@@ -264,6 +264,21 @@ def test_dropout_is_of_the_input_of_attention_and_of_what_each_part_adds():
     assert torch.equal(logits, logits[:, :1].expand_as(logits))  # neither tokens nor places
 
 
+@pytest.mark.parametrize("part", ["patch_attention", "slot_reading", "mlp"])
+def test_what_each_part_adds_is_dropped_as_a_whole(part: str, monkeypatch: pytest.MonkeyPatch):
+    """Beside what is dropped within it: a quarter of what is left is dropped once more."""
+    block = TokenBlock(8, 2, dropout=0.25, gain=1.0, first=False).train()
+    for name in ("patch_attention", "slot_reading", "mlp"):
+        filled = torch.full((16, 6, 8), float(name == part))
+        monkeypatch.setattr(
+            block.get_submodule(name), "forward", lambda *_, made=filled, **__: made
+        )
+    added = block(torch.zeros(16, 6, 8), torch.randn(16, 3, 8))
+    assert torch.equal(added.unique(), torch.tensor([0, 4 / 3]))
+    assert (added == 0).float().mean().item() == pytest.approx(0.25, abs=0.08)
+    assert block.eval()(torch.zeros(16, 6, 8), torch.randn(16, 3, 8)).unique().tolist() == [1]
+
+
 def test_the_first_weights_are_those_of_slate():
     torch.manual_seed(0)
     made = decoder(num_layers=3, slot_dim=96)

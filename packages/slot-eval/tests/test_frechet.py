@@ -187,6 +187,31 @@ def test_code_in_inceptions_weights_is_never_run(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+def test_inception_is_given_the_bytes_of_a_picture(monkeypatch, tmp_path):
+    """The nearest ones, as what a model paints lies between them."""
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+
+    class Told(torch.nn.Module):
+        """In the network's place, which takes seconds to make: gives what it is given."""
+
+        def __init__(self, *_):
+            super().__init__()
+
+        def forward(self, pixels):
+            assert pixels.dtype == torch.uint8
+            return (pixels.flatten(1),)
+
+    monkeypatch.setattr(module, "FeatureExtractorInceptionV3", Told)
+    (tmp_path / "weights.pth").touch()
+    extract = load_extractor(f"inception:{tmp_path / 'weights.pth'}")
+    levels = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
+    for beside in (-0.4, 0.0, 0.4):
+        assert torch.equal(extract((levels + beside) / 255), levels.flatten(1).float())
+    beyond = torch.tensor([-0.2, 1.2]).expand(1, 3, 1, 2)
+    assert extract(beyond).tolist() == [[0, 255] * 3]
+    assert extract(torch.rand(2, 4, 3, 5, 5)).shape == (8, 75)  # each frame is a picture
+
+
 @pytest.mark.slow
 def test_inception_reads_its_weights_from_a_file(tmp_path):
     pytest.importorskip("torch_fidelity")

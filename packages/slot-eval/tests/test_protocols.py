@@ -38,11 +38,23 @@ def test_labels_upsample_before_the_argmax():
     # the argmax first would put the border in the middle
     first = masks.argmax(2).repeat_interleave(4, dim=-1)
     assert first[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    # even at 9/10 of the way, which is after 7/8; between the outermost pixels, it would be 6/7
+    late = torch.tensor([[0.95, 0.45], [0.05, 0.55]]).view(1, 1, 2, 1, 2)
+    assert PROTOCOL.labels(late, 1, 8).flatten().tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
 
 
 def test_labels_of_half_precision_masks_are_those_of_float():
     masks = torch.rand(2, 3, 4, 5, 5, generator=torch.Generator().manual_seed(0)).half()
     assert torch.equal(PROTOCOL.labels(masks, 9, 7), PROTOCOL.labels(masks.float(), 9, 7))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_upsampling_half_precision_masks_makes_no_ties(dtype):
+    """Two slots differ by one step of the type at a place, so by a part of it beside that."""
+    first = torch.tensor([[0.5, 0.5]], dtype=dtype)
+    second = torch.tensor([[0.5 + torch.finfo(dtype).eps / 2, 0.5]], dtype=dtype)
+    masks = torch.stack([first, second]).view(1, 1, 2, 1, 2)
+    assert PROTOCOL.labels(masks, 1, 8).flatten().tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
 
 
 def test_masks_of_the_right_size_are_left_alone():
@@ -134,6 +146,41 @@ def test_labels_of_classes_add_their_own_mbo():
     predicted = torch.tensor([[[[1, 1], [0, 0]]]])
     scores = protocols.get("dinosaur").score(predicted, true, class_labels=classes)
     assert (scores["mbo"].item(), scores["mbo_class"].item()) == (0.5, 1.0)
+
+
+def test_ignored_pixels_do_not_count_for_classes_either():
+    true = torch.tensor([[[[1, 2], [0, 0]]]])
+    classes = torch.tensor([[[[3, 3], [0, 0]]]])
+    predicted = torch.tensor([[[[1, 1], [1, 0]]]])
+    mark = torch.tensor([[[[False, False], [True, False]]]])
+    dinosaur = protocols.get("dinosaur")
+    for overlap, void in ((mark, None), (None, mark)):
+        scores = dinosaur.score(predicted, true, overlap, void, class_labels=classes)
+        assert scores["mbo_class"].item() == 1.0
+    without = dinosaur.score(predicted, true, class_labels=classes)
+    assert without["mbo_class"].item() == pytest.approx(2 / 3)
+
+
+def test_the_first_frame_does_not_count_where_a_model_is_told_of_it(draw):
+    predicted, true = draw(2, 4, 8, 8)
+    paper, code = protocols.get("savi-paper"), protocols.get("savi-code")
+    told, rest = paper.score(predicted, true), code.score(predicted[:, 1:], true[:, 1:])
+    assert told.keys() == rest.keys()
+    for name, values in told.items():
+        torch.testing.assert_close(values, rest[name], equal_nan=True)
+    assert paper.row_ids(["a", "b"], 4) == ["a", "b"]
+    picture = predicted[:, :1], true[:, :1]  # has no other frame
+    torch.testing.assert_close(paper.score(*picture)["ari"], code.score(*picture)["ari"])
+    frames = dataclasses.replace(paper, sample="frame")
+    assert frames.row_ids(["a"], 4) == ["a/1", "a/2", "a/3"]
+    torch.testing.assert_close(
+        frames.score(predicted, true)["ari"],
+        dataclasses.replace(code, sample="frame").score(predicted[:, 1:], true[:, 1:])["ari"],
+    )
+    chunks = dataclasses.replace(paper, chunk_frames=2)
+    assert chunks.row_ids(["a"], 4) == ["a/1", "a/3"]
+    expected = code.score(predicted[:, 1:3], true[:, 1:3])["ari"]
+    torch.testing.assert_close(chunks.score(predicted, true)["ari"].view(2, 2)[:, 0], expected)
 
 
 def test_frames_and_chunks_are_samples_of_their_own(draw):
