@@ -39,8 +39,8 @@ def first_stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny("vqvae/shapes", tmp_path_factory.mktemp("vqvae") / "run")
 
 
-def options(cache: Path, precision: str = "no", **data: Any) -> RunOptions:
-    told = {"cache": str(cache), "mixed_precision": precision}
+def options(cache: Path, **data: Any) -> RunOptions:
+    told = {"cache": str(cache), "mixed_precision": data.pop("mixed_precision", "no")}
     return RunOptions.parse(
         {"recipe": "test", "model": None, "data": PICTURES | data, "train": told}, source="test"
     )
@@ -102,7 +102,7 @@ def test_the_loss_of_what_is_known_is_the_same(
     model = model_of(decoder, VIT if frozen else None)
     data = dataset()
     video = collate([data[1], data[3]])["video"]
-    cache = open_cache(options(tmp_path, "bf16" if mixed else "no"), model, data)
+    cache = open_cache(options(tmp_path, mixed_precision="bf16" if mixed else "no"), model, data)
     assert cache is not None
     keys = [(0, 1), (0, 3)]
     cast = torch.autocast("cpu", torch.bfloat16, enabled=mixed)
@@ -149,7 +149,8 @@ def test_whatever_it_follows_from_has_a_place_of_its_own(tmp_path: Path):
     first.data.copy_(kept)
     assert len(set(places)) == 4
     seeing = model_of(DIFFUSION, VIT)
-    caches = [open_cache(options(tmp_path, kind), seeing, dataset()) for kind in ("no", "bf16")]
+    told = [options(tmp_path, mixed_precision=kind) for kind in ("no", "bf16")]
+    caches = [open_cache(each, seeing, dataset()) for each in told]
     single, mixed = (cache.folders for cache in caches if cache is not None)
     assert single["maps"] != mixed["maps"]
     assert single["codes"] == mixed["codes"]
