@@ -25,6 +25,10 @@ def check_video(video: Any) -> None:
     shape = list(video.shape)
     if len(shape) != 5 or shape[2] != 3:
         raise InputError(f"the video has the shape {shape}, expected {EXPECTED}{_advice(shape)}")
+    if shape[1] == 0:
+        raise InputError("the video has no frames; expected at least 1")
+    if 0 in shape:
+        raise InputError(f"the video has the shape {shape}, expected at least one of each")
     if not video.is_floating_point():
         advice = "; video / 255 makes them of bytes" if video.dtype == torch.uint8 else ""
         raise InputError(f"the video is {video.dtype}, expected floats in [0, 1]{advice}")
@@ -36,8 +40,6 @@ def check_colours(video: Any) -> None:
     This waits for the device, so the training step has ``check_free_of_charge``.
     """
     check_video(video)
-    if not video.numel():
-        return
     low, high = torch.stack(torch.aminmax(video.detach())).tolist()
     if not (low >= -MARGIN and high <= 1 + MARGIN):  # also where one of them is NaN
         advice = "; video / 255 makes them of bytes" if low >= 0 and 2 < high <= 255 else ""
