@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from slot_core import InputError
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "apps"))
 from support.command_line import run
 from support.curves import draw_curves
@@ -27,8 +29,13 @@ def main(
 ) -> None:
     """Draw the curves of several runs over one another."""
     if out.suffix not in PICTURES:
-        raise typer.BadParameter(f"--out is {out}, expected a name that ends with {PICTURES}")
-    out.parent.mkdir(parents=True, exist_ok=True)
+        raise typer.BadParameter(
+            f"--out is {out}, expected a name that ends with {', '.join(PICTURES)}"
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"--out {out}: {out.parent} is no folder") from None
     draw_curves({str(path): read_events(path) for path in runs}, out)
     print(out)
 

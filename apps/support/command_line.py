@@ -1,6 +1,6 @@
 """How every script here meets its user: typer reads the arguments, and what goes wrong because
-of the input or a full disk is one sentence on stderr and exit code 2. Any other exception is a bug
-and keeps its traceback.
+of the input, of missing rights or of a full disk is one sentence on stderr and exit code 2. Any
+other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from support.starting import INTERRUPTED
 
 USER_ERRORS = (InputError, DataError, EvalError)
 FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run(command: Callable[..., None], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -34,8 +35,8 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
         arguments: instead of those of the process, in tests.
 
     Raises:
-        SystemExit: 0 when the command is done, 2 when its input is wrong or a disk is full, 130 on
-            Ctrl-C.
+        SystemExit: 0 when the command is done, 2 when its input is wrong, a disk is full or a
+            place forbidden, 130 on Ctrl-C.
     """
     starting.over()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -49,6 +50,9 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
     except USER_ERRORS as error:
         fail(str(error))
     except OSError as error:
+        if error.errno in FORBIDDEN:
+            place = error.filename or "a file"
+            fail(f"{place}: {error.strerror}; this user may not read or write it")
         if error.errno not in FULL:
             raise
         fail(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from runs import events
 
+import curves
 import train
 from slot_core import InputError
 from support.command_line import run
@@ -122,3 +123,20 @@ def test_what_is_no_log_of_a_run_is_one_sentence(tmp_path, content):
         (tmp_path / "metrics.jsonl").write_text(content)
     with pytest.raises(InputError, match=r"metrics\.jsonl"):
         read_events(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("notes/curves.png", "/notes is no folder"),
+        ("notes/more/curves.png", "/notes/more is no folder"),
+        ("curves.gif", "expected a name that ends with .png, .svg, .pdf"),
+    ],
+)
+def test_a_place_for_no_picture_is_one_sentence(tmp_path, capsys, out, sentence):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(LOG[0]) + "\n")
+    (tmp_path / "notes").write_text("a file")
+    with pytest.raises(SystemExit) as stopped:
+        run(curves.main, [str(tmp_path), "--out", str(tmp_path / out)])
+    assert stopped.value.code == 2
+    assert sentence in capsys.readouterr().err

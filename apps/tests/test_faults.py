@@ -310,6 +310,18 @@ def test_a_full_disk_is_one_sentence_wherever_it_is_met(tmp_path, tiny, monkeypa
     assert_equal_runs(tmp_path / "whole", out)
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_place_without_rights_is_one_sentence(number, capsys):
+    def forbidden() -> None:
+        raise OSError(number, os.strerror(number), "/root/notes")
+
+    with pytest.raises(SystemExit) as ended:
+        run(forbidden, [])
+    assert ended.value.code == 2
+    told = f"error: /root/notes: {os.strerror(number)}; this user may not read or write it\n"
+    assert capsys.readouterr().err == told
+
+
 def test_other_errors_of_the_disk_keep_their_traceback():
     def broken() -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

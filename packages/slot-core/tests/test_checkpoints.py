@@ -32,6 +32,11 @@ def sentence_of_loading(folder: Path, error: type[InputError] = CheckpointError)
     return str(caught.value)
 
 
+def test_a_file_is_no_checkpoint_and_not_asked_of_the_hub(saved: Path):
+    told = sentence_of_loading(saved / "config.json")
+    assert told.endswith("config.json: is a file; expected a checkpoint's folder or a repository")
+
+
 # --- what is saved comes back -------------------------------------------------------------------
 
 

@@ -239,6 +239,10 @@ def locate_checkpoint(
     folder = Path(repo_or_folder)
     if folder.is_dir():
         return folder
+    if folder.exists():
+        raise CheckpointError(
+            f"{repo_or_folder}: is a file; expected a checkpoint's folder or a repository"
+        )
     try:
         return Path(
             snapshot_download(str(repo_or_folder), revision=revision, allow_patterns=list(files))
