@@ -114,6 +114,12 @@ def test_classes_are_shown_where_objects_are_not_and_void_is_white():
         (["info", "mnist"], "dataset 'mnist' is not one of shapes, folder, clevrtex"),
         (["show", "mnist", "--out", "a.png"], "dataset 'mnist' is not one of"),
         (["info", "foldr"], "; did you mean 'folder'?"),
+        (["info", "no/folder"], "no/folder is not there, and no dataset has that name"),
+        (["verify", "."], ". is no folder that slot-data prepare has written, and no dataset has"),
+        (["infos"], "No such command 'infos'"),
+        (["show", "shapes"], "Missing option '--out'; --help shows what is expected"),
+        (["show", "shapes", "--out", "a.png", "--count", "no"], "'--count'"),
+        (["show", "clevrtex", "--out", "a.png", "--option", "root=no"], "root no is not a folder"),
         (
             ["show", "shapes", "--out", "a.png", "--option", "num_frame=1"],
             "; did you mean 'num_frames'?",
@@ -140,4 +146,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, monkeypatch, a
 def test_a_wrong_flag_ends_with_code_2(run):
     code, _, errors = run("show", "shapes", "--colour", "red")
     assert code == 2
-    assert "--colour" in errors
+    assert errors.startswith("error: No such option: --colour")
+    assert errors.endswith("; --help shows what is expected\n")
+    assert errors.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown(run):
+    code, text, errors = run()
+    assert (code, errors) == (0, "")
+    assert "prepare" in text
+    assert run("--help") == (0, text, "")

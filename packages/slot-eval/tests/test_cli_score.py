@@ -215,6 +215,13 @@ def test_wrong_arguments_are_one_sentence(cli, files, tmp_path):
     assert (occupied / "result.json").read_text() == before
 
 
+def test_without_a_command_the_help_is_shown(cli):
+    code, shown, message = cli()
+    assert (code, message) == (0, "")
+    assert "predict-video" in shown
+    assert cli("--help") == (0, shown, "")
+
+
 @pytest.mark.slow
 def test_the_installed_command_ends_with_one_sentence_and_no_traceback(tmp_path):
     command = [sys.executable, "-m", "slot_eval.cli", "score", str(tmp_path / "no.npz")]

@@ -1,6 +1,7 @@
 """The datasets by name."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from slot_data.card import Card
@@ -76,7 +77,10 @@ def load_dataset_by_name(
     loader = card(name).loader
     given = options if preset is None else {**preset_of(name, preset).options_of(split), **options}
     check_options(name, loader, given)
-    folder = prepared_folder(given.get("root"), split)
+    root = given.get("root")
+    folder = prepared_folder(root, split)
+    if root is not None and folder is None and not Path(root).expanduser().is_dir():
+        raise DataError(f"root {root} is not a folder")
     if folder is not None:
         dataset = load_prepared(name, loader, folder, split, given)
     else:

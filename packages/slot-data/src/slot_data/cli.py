@@ -6,7 +6,7 @@ import os
 import sys
 import textwrap
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -25,10 +25,12 @@ Option = Annotated[
 ]
 DATASET = "A dataset, a prepared folder, or the address of one, hf://datasets/ORG/NAME"
 
+# typer carries a click of its own since 0.2x, and used the installed one before
+CLICK_ERROR = cast(type[Exception], typer.BadParameter.__mro__[2])
+
 app = typer.Typer(
     help="Datasets of unsupervised object-centric learning.",
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -37,14 +39,30 @@ app = typer.Typer(
 def main() -> None:
     over()
     try:
-        app()
+        # Not standalone: typer would print usage errors in a frame, in its own words.
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as ended:
-        if ended.code == INTERRUPTED:
-            print("interrupted", file=sys.stderr)
-        raise
+        fail(str(error))
+    except CLICK_ERROR as error:
+        sentence = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]: click's
+        fail(f"{sentence.rstrip('.')}; --help shows what is expected")
+    except typer.Abort:  # by which an older typer tells of it
+        leave(INTERRUPTED)
+    else:
+        leave(code or 0)
+
+
+def leave(code: int) -> None:
+    """End with this exit code, and a word where it was Ctrl-C."""
+    if code == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    sys.exit(code)
+
+
+def fail(sentence: str) -> None:
+    """Say it on stderr and end with exit code 2."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 @app.command()
@@ -192,8 +210,20 @@ def push(
 
 
 def _prepared(name: str) -> Path | None:
-    """The names of datasets come first: write ./shapes for a folder of that name."""
-    return None if name in catalog.names() else hub_folders.prepared_folder(name)
+    """The names of datasets come first: write ./shapes for a folder of that name.
+
+    Raises DataError of a path that is no prepared folder.
+    """
+    if name in catalog.names():
+        return None
+    folder = hub_folders.prepared_folder(name)
+    path = Path(name).expanduser()
+    if folder is None and (path.exists() or os.sep in name):
+        what = (
+            "is no folder that slot-data prepare has written" if path.exists() else "is not there"
+        )
+        raise DataError(f"{name} {what}, and no dataset has that name")
+    return folder
 
 
 def _verify_files(name: str) -> None:

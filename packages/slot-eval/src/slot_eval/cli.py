@@ -25,7 +25,6 @@ CLICK_ERROR = cast(type[Exception], typer.BadParameter.__mro__[2])
 app = typer.Typer(
     help="Score segmentations of unsupervised object-centric learning.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
@@ -40,12 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on ``sys.argv`` or these; the exit code is 0, 2 on wrong input, or 130
     on Ctrl-C."""
     over()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=words or ["--help"], standalone_mode=False)
     except EvalError as error:
         fail(str(error))
     except CLICK_ERROR as error:
-        fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]: click's own
+        sentence = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]: click's
+        fail(f"{sentence.rstrip('.')}; --help shows what is expected")
     except typer.Abort:  # by which an older typer tells of it
         leave(INTERRUPTED)
     else:
