@@ -1,10 +1,13 @@
 """``slot-eval score`` and ``compare``: files to files, one sentence for each wrong input."""
 
 import csv
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -199,7 +202,7 @@ def test_wrong_arguments_are_one_sentence(cli, files, tmp_path):
     wrong = {
         ("--truth", true, "--out", occupied): "exists already; choose another --out",
         ("--truth", true, "--out", true): "is a file, expected a folder",
-        ("--truth", true, "--out", true / "below"): "cannot be written",
+        ("--truth", true, "--out", true / "below"): f"{true}: is a file, expected a folder",
         ("--truth", true, "--protocol", "coco"): "no protocol 'coco'; known: slotdiffusion",
         ("--truth", true, "--option", "a=1"): "--option and --limit belong to --data",
         ("--truth", tmp_path / "none.npz"): "there is no such file or folder",
@@ -213,6 +216,34 @@ def test_wrong_arguments_are_one_sentence(cli, files, tmp_path):
         assert message.startswith("error: ")
         assert sentence in message
     assert (occupied / "result.json").read_text() == before
+
+
+def test_a_place_without_rights_is_told_before_the_work(cli, tmp_path, monkeypatch):
+    """Root, as which tests may run, has them everywhere."""
+    asked = []
+    monkeypatch.setattr(os, "access", lambda place, mode: asked.append((place, mode)))
+    code, _, message = cli("score", "nowhere", "--truth", "nowhere", "--out", tmp_path / "a" / "b")
+    assert code == 2
+    assert message == (
+        f"error: {tmp_path}/a/b: cannot be written: this user has no right to write in {tmp_path}\n"
+    )
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+    saved = ("--save-predictions", tmp_path / "masks.npz")
+    code, _, message = cli("run", "--model", "nowhere", "--data", "nothing", *saved)
+    assert "this user has no right" in message
+
+
+def test_the_scores_are_shown_though_they_cannot_be_written(cli, files, tmp_path, monkeypatch):
+    predicted, true, _ = files
+
+    def full(self, *given, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    code, shown, message = cli("score", predicted, "--truth", true, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"{tmp_path / 'out'}: cannot be written: No space left on device" in message
+    assert "fg_ari" in shown
 
 
 def test_without_a_command_the_help_is_shown(cli):

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -86,11 +87,26 @@ def make_distance(
 
 def check_free(folder: Path, rows: RowsFormat | None) -> None:
     """Raise EvalError if writing would overwrite an earlier result or cannot work at all."""
-    if folder.exists() and not folder.is_dir():
-        raise EvalError(f"{folder}: is a file, expected a folder to write to")
+    check_writable(folder)
     for name in [RESULT, *([f"rows.{rows}"] if rows else [])]:
         if (folder / name).exists():
             raise EvalError(f"{folder / name}: exists already; choose another --out")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise EvalError unless files can be written into a folder, which need not be there yet."""
+    place = next(one for one in (folder, *folder.absolute().parents) if _is_seen(one))
+    if not place.is_dir():
+        raise EvalError(f"{place}: is a file, expected a folder to write to")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise EvalError(f"{folder}: cannot be written: this user has no right to write in {place}")
+
+
+def _is_seen(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # what is above it may not be looked into
+        return False
 
 
 def write_result(

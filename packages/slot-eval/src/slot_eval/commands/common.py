@@ -183,12 +183,13 @@ def finish(
     rows_format: RowsFormat,
     exhibits: Sequence[Exhibit] | None = None,
 ) -> None:
-    """Write what was asked for and show the table."""
+    """Show the table and write what was asked for, in this order: should the disk be full, the
+    scores are seen."""
+    if out is None and rows:
+        typer.echo(rows_table(results.rows) + "\n")
+    typer.echo(result_table(result))
     if out is not None:
         write_result(out, result, results.rows, rows_format if rows else None)
         if exhibits is not None:
             text = html_report(result, results.rows, exhibits)
             (out / REPORT).write_text(text, encoding="utf-8")
-    elif rows:
-        typer.echo(rows_table(results.rows) + "\n")
-    typer.echo(result_table(result))

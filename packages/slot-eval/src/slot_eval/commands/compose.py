@@ -87,9 +87,9 @@ def compose(
         settings=settings_of("compose", opened, features=features),
         **provenance(opened),
     )
+    typer.echo(result_table(result))
     if out is not None:
         write_result(out, result, [], None)
         if pictures:
             shown = replace(job, limit=min(pictures, len(opened)))
             save_pictures(out / "composed.png", torch.stack(list(shown.pictures(opened))))
-    typer.echo(result_table(result))

@@ -41,7 +41,7 @@ from slot_eval.exhibits import segmentation_exhibits
 from slot_eval.jobs import chosen_device
 from slot_eval.model_jobs import SegmentJob
 from slot_eval.predictions import save_labels
-from slot_eval.report import make_result
+from slot_eval.report import check_writable, make_result
 from slot_eval.streaming import Results
 
 
@@ -126,6 +126,7 @@ def check_predictions_path(path: Path | None) -> None:
         raise EvalError(f"{path}: exists already; choose another --save-predictions")
     if not path.parent.is_dir():
         raise EvalError(f"{path.parent}: there is no such folder to write predictions to")
+    check_writable(path.parent)
 
 
 def save_kept(path: Path, ids: Sequence[str], kept: Sequence[torch.Tensor]) -> None:
