@@ -45,7 +45,7 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
         # Not standalone: typer would print usage errors in a frame, in its own words.
         sys.exit(app(arguments, standalone_mode=False))  # None for success
     except typer.TyperException as error:
-        sentence = error.format_message().replace("Value error, ", "").rstrip(".")
+        sentence = error.format_message().replace("Value error, ", "").rstrip(".?")
         fail(f"{sentence}; --help shows what is expected")
     except USER_ERRORS as error:
         fail(str(error))

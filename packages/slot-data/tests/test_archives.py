@@ -165,6 +165,15 @@ def test_archives_that_are_cut_off_or_damaged(tmp_path, suffix):
                 unpacked(whole, tmp_path / f"{number}-{len(damaged)}")
 
 
+def test_the_first_part_of_a_download_is_told_as_such(tmp_path):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as content:
+        content.writestr("x", bytes(range(256)) * 5)
+    (tmp_path / "a.zip").write_bytes(whole.getvalue()[:700])
+    told = refused(tmp_path / "a.zip", tmp_path)
+    assert told == f"archive {tmp_path / 'a.zip'} ends early; download it again, or to its end"
+
+
 def test_whole_archives_of_each_kind(tmp_path):
     plain = write_tar(tmp_path / "a.tar", ("x/y.txt", b"1" * 5000, {})).read_bytes()
     for suffix, pack in (("gz", gzip), ("bz2", bz2), ("xz", lzma)):

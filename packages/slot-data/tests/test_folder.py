@@ -150,6 +150,9 @@ def broken(tmp_path, case):
     if case == "no root":
         return {"root": tmp_path / "nowhere"}
     if case == "not the layout":
+        (tmp_path / "images").rename(tmp_path / "pictures")
+        return {"root": tmp_path / "pictures"}
+    if case == "images as root":
         return {"root": tmp_path / "images"}
     if case == "both":
         write(tmp_path / "train/images/1.png")
@@ -186,8 +189,9 @@ def broken(tmp_path, case):
         ("no root", "nowhere is not a folder"),
         (
             "not the layout",
-            "images holds none of images, videos, train, validation, test; expected pictures in ",
+            "pictures holds none of images, videos, train, validation, test; expected pictures in ",
         ),
+        ("images as root", "images is a folder images; expected as root the one that it is in"),
         ("both", "holds both images and train; expected one of them"),
         ("no images", "no images found in "),
         ("mask missing", "images/1.png has no mask: expected "),

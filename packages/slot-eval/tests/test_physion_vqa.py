@@ -127,6 +127,8 @@ def test_what_does_not_fit_is_told(files: dict[str, Path], tmp_path: Path):
     (tmp_path / "z.npz").write_text("no")
     with pytest.raises(EvalError, match=r"z\.npz: is no \.npz file"):
         read_answers(tmp_path / "z.npz")
+    with pytest.raises(EvalError, match=r"no\.npz: there is no such file"):
+        read_answers(tmp_path / "no.npz")
 
 
 def test_the_command_line(

@@ -41,6 +41,7 @@ _BROKEN = (
     OverflowError,
     OSError,
 )
+ZIP = b"PK\x03\x04"  # the head of its first member
 OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
@@ -49,6 +50,11 @@ def archives_in(source: Path) -> list[Path]:
     if source.is_dir():
         return sorted(path for path in source.iterdir() if path.is_file() and _is_named(path))
     return [source]
+
+
+def _begins_as_zip(archive: Path) -> bool:
+    with archive.open("rb") as file:
+        return file.read(len(ZIP)) == ZIP
 
 
 def unpack(archive: Path, target: Path) -> Iterator[int]:
@@ -66,6 +72,8 @@ def unpack(archive: Path, target: Path) -> Iterator[int]:
     _require_file(archive)
     members = _Members(archive, target)
     if not zipfile.is_zipfile(archive) and not _is_tar(archive, members):
+        if _begins_as_zip(archive):  # a zip lists its members at its end
+            raise DataError(f"archive {archive} ends early; download it again, or to its end")
         raise DataError(f"{archive} is no archive; expected {', '.join(SUFFIXES)}")
     try:
         if zipfile.is_zipfile(archive):

@@ -44,8 +44,7 @@ def main() -> None:
     except DataError as error:
         fail(str(error))
     except CLICK_ERROR as error:
-        sentence = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]: click's
-        fail(f"{sentence.rstrip('.')}; --help shows what is expected")
+        fail(usage(error.format_message()))  # pyright: ignore[reportAttributeAccessIssue]: click's
     except typer.Abort:  # by which an older typer tells of it
         leave(INTERRUPTED)
     else:
@@ -57,6 +56,12 @@ def leave(code: int) -> None:
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     sys.exit(code)
+
+
+def usage(told: str) -> str:
+    """Click's words for wrong usage as one sentence."""
+    sentence = told.replace("Value error, ", "").rstrip(".?")
+    return f"{sentence}; --help shows what is expected"
 
 
 def fail(sentence: str) -> None:

@@ -116,6 +116,10 @@ def _sections(root: Path, split: str) -> list[Path]:
         raise DataError(
             f"{root} holds both {undivided[0]} and {divided[0].name}; expected one of them"
         )
+    if not divided and not undivided and root.absolute().name in (*KINDS, *SPLITS):
+        raise DataError(
+            f"{root} is a folder {root.absolute().name}; expected as root the one that it is in"
+        )
     if not divided and not undivided:
         raise DataError(
             f"{root} holds none of {', '.join((*KINDS, *SPLITS))}; expected pictures in "

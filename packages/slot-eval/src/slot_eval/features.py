@@ -13,6 +13,7 @@ and memory, so take one from whom you trust. Python objects in any of these file
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ def inception(weights: str | None, device: str) -> Extractor:
         with tensors_alone():
             network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
     except Exception as error:  # no network, and whatever damage comes up as
+        if weights is not None:
+            raise EvalError(f"{weights}: is no file of Inception's weights, or damaged") from error
         raise EvalError(
             f"Inception's weights cannot be had ({first_line(error)}); give them as inception:FILE"
         ) from error
@@ -71,9 +74,10 @@ def from_file(path: Path, device: str) -> Extractor:
                 refuse_objects(path)
                 network = torch.export.load(path).module()
         else:
-            network = torch.jit.load(path, map_location=device).eval()
+            network = script_of(path, device)
     except Exception as error:  # damage comes up as anything from zipfile's to pickle's errors
-        raise EvalError(f"{path}: cannot be read as a network: {first_line(error)}") from error
+        said = first_line(error).partition(". ")[0]  # torch goes on with what may have happened
+        raise EvalError(f"{path}: cannot be read as a network: {said}") from error
 
     def extract(samples: Tensor) -> Tensor:
         with torch.no_grad():
@@ -91,6 +95,14 @@ def from_file(path: Path, device: str) -> Extractor:
         return features.float().cpu()
 
     return extract
+
+
+def script_of(path: Path, device: str) -> torch.nn.Module:
+    """A TorchScript network. That torch advises those who save one to do it otherwise is nothing to
+    who has one, such as the published I3D."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", FutureWarning)
+        return torch.jit.load(path, map_location=device).eval()
 
 
 @contextmanager

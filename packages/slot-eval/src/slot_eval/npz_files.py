@@ -28,9 +28,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file by its name.
 
     Raises:
-        EvalError: when it is damaged, no .npz, holds pickles, or claims to hold more than it can or
-            than ``MOST_BYTES``.
+        EvalError: when it is missing, damaged or no .npz, holds pickles, or claims to hold more
+            than it can or than ``MOST_BYTES``.
     """
+    if not path.is_file():
+        raise EvalError(f"{path}: there is no such file")
     try:
         if not zipfile.is_zipfile(path):
             raise EvalError(f"{path}: is no .npz file, or only the first part of one")
