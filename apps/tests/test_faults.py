@@ -313,12 +313,12 @@ def test_a_full_disk_is_one_sentence_wherever_it_is_met(tmp_path, tiny, monkeypa
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_a_place_without_rights_is_one_sentence(number, capsys):
     def forbidden() -> None:
-        raise OSError(number, os.strerror(number), "/root/notes")
+        raise OSError(number, os.strerror(number), "/somewhere/notes")
 
     with pytest.raises(SystemExit) as ended:
         run(forbidden, [])
     assert ended.value.code == 2
-    told = f"error: /root/notes: {os.strerror(number)}; this user may not read or write it\n"
+    told = f"error: /somewhere/notes: {os.strerror(number)}; this user may not read or write it\n"
     assert capsys.readouterr().err == told
 
 
