@@ -118,6 +118,29 @@ def test_a_mask_gives_the_mean_of_what_it_covers():
     assert shares[0, 1].view(4, 4)[3, 0] == 1
 
 
+@pytest.mark.parametrize(("on", "axes"), [("boxes", (4,)), ("points", (2,)), ("masks", (6, 8))])
+def test_told_of_no_object_the_seeds_are_those_of_nobody_telling(
+    on: ConditioningKind, axes: tuple[int, ...]
+):
+    features, _ = three_clusters()
+    free = ClusteredSlots(3)(features)
+    told = ClusteredSlots(3, on=on)(
+        features, conditioning=torch.zeros(len(features), 0, *axes), feature_size=(3, 4)
+    )
+    assert torch.equal(told, free)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (3, 5), (7, 9), (64, 48)])
+def test_a_position_takes_the_pixel_in_which_its_middle_lies(size: tuple[int, int]):
+    masks = torch.rand(2, 3, *size) > 0.3
+    masks[:, :, 0, 0] = True
+    shares, present = positions_of(masks, "masks", (3, 4))
+    nearest = F.interpolate(masks.float(), (3, 4), mode="nearest-exact").flatten(2)
+    some = nearest.sum(-1) > 0  # otherwise the middle of the mask is taken
+    torch.testing.assert_close(shares[some], (nearest / nearest.sum(-1, keepdim=True))[some])
+    assert present.all()
+
+
 def test_telling_and_listening_belong_together():
     features, _ = three_clusters()
     told = torch.rand(2, 2, 2)

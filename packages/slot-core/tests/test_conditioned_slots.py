@@ -129,6 +129,10 @@ WRONG = {
     "no objects axis": (BOXES[:, 0], r"have the shape \[2, 4\], expected \[batch objects 4\]"),
     "points": (BOXES[..., :2], r"have the shape \[2, 2, 2\], expected \[batch objects 4\]"),
     "integers": (BOXES.long(), "the boxes are torch.int64, expected fractions from 0 to 1"),
+    "numbers": (
+        BOXES.tolist(),
+        r"the boxes are of the type list, expected a tensor \[batch objects 4\]",
+    ),
     "nothing": (None, "the first slots are conditioned on boxes, but none were given"),
 }
 
@@ -154,6 +158,8 @@ def test_points_and_masks_that_cannot_be_are_refused():
         masks(FEATURES, conditioning=torch.ones(2, 4, 4))
     with pytest.raises(InputError, match=r"the masks are torch.uint8, expected fractions"):
         masks(FEATURES, conditioning=torch.ones(2, 1, 4, 4, dtype=torch.uint8))
+    with pytest.raises(InputError, match=r"the masks have the shape \[2, 1, 0, 4\], expected \[b"):
+        masks(FEATURES, conditioning=torch.ones(2, 1, 0, 4))
 
 
 def test_rounding_at_the_edge_of_the_frame_is_no_error():

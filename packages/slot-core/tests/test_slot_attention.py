@@ -96,6 +96,16 @@ def test_other_shapes_are_refused(features: tuple, slots: tuple, sentence: str):
         make()(torch.rand(features), torch.rand(slots))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.long])
+@pytest.mark.usefixtures("unchecked_types")
+def test_other_types_are_refused(dtype: torch.dtype):
+    features, slots = torch.rand(2, 40, FEATURE_DIM), torch.rand(2, 3, SLOT_DIM)
+    with pytest.raises(InputError, match=rf"the features are {dtype}, expected torch\.float32 as"):
+        make()(features.to(dtype), slots)
+    with pytest.raises(InputError, match=rf"the slots are {dtype}, expected torch\.float32 as the"):
+        make()(features, slots.to(dtype))
+
+
 @pytest.mark.parametrize("options", [{}, {"gru": False}, {"hidden_dim": 0}])
 @pytest.mark.parametrize("differentiation", ["unrolled", "implicit", "straight_through"])
 def test_gradients_reach_every_parameter(options: dict, differentiation: str):

@@ -335,6 +335,24 @@ def test_attention_that_lies_the_other_way_round_is_refused(video: Tensor):
 
 
 @pytest.mark.usefixtures("unchecked_types")
+def test_a_state_and_maps_that_are_none_of_the_video_are_refused(video: Tensor):
+    encoder = make_encoder()
+    found = encoder(video)
+    for state in (found, found.slots[:, -1]):
+        with pytest.raises(
+            InputError, match=r"the state is of the type (SlotOutput|Tensor), expec"
+        ):
+            encoder(video, state)
+    maps = encoder.maps(video)
+    torch.testing.assert_close(encoder(video, maps=maps).slots, found.slots)
+    for wrong in (maps[:, 1:], maps[:1]):
+        with pytest.raises(
+            InputError, match=r"the maps are of \d videos of \d frames, the video h"
+        ):
+            encoder(video, maps=wrong)
+
+
+@pytest.mark.usefixtures("unchecked_types")
 def test_a_step_takes_a_frame_and_no_video(video: Tensor):
     with pytest.raises(InputError, match=r"the frame has the shape \[2, 5, 3, 8, 12\], expected"):
         make_encoder().step(video)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slot_core import ConfigError
+from slot_core import ConfigError, InputError
 from slot_decoders import VQVAE, DenoiserUNet, DiffusionDecoder, NoiseSchedule
 from slot_decoders.latent_diffusion import Kept
 
@@ -104,6 +104,20 @@ def test_the_same_noise_paints_the_same_frames(make: Make, slots: Tensor):
     assert torch.equal(given, made)
     frame = decoder.sample(slots[:, 1:2], noise=noise, num_steps=4).reconstruction
     torch.testing.assert_close(frame, made[:, 1:2], atol=1e-4, rtol=1e-4)
+
+
+def test_noise_that_does_not_go_with_the_slots_is_refused(
+    make: Make, slots: Tensor, unchecked_types: None
+):
+    decoder = make().eval()
+    for shape in ((3, 1, 3, 8, 8), (2, 2, 3, 8, 8), (2, 1, 3, 8, 4), (2, 3, 8, 8)):
+        with pytest.raises(
+            InputError, match=r"the noise has the shape .* \[2, 1, 3, 8, 8\], or 3 in"
+        ):
+            decoder.sample(slots, noise=torch.randn(shape), num_steps=1)
+    for shape in ((2, 3, 3, 8, 8), (1, 1, 3, 8, 8)):
+        made = decoder.sample(slots, noise=torch.randn(shape), num_steps=1)
+        assert made.reconstruction.shape == (2, 3, 3, 16, 16)
 
 
 def test_what_stays_in_the_slots_stays_in_the_video(make: Make, slots: Tensor):

@@ -3,6 +3,7 @@
 import itertools
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,6 +225,12 @@ def test_steps_that_do_not_begin_at_noise_are_refused(name: str, num_steps: int,
         ("UNet2DModel", "there is no scheduler 'UNet2DModel'"),
         ("NoSuchScheduler", "there is no scheduler 'NoSuchScheduler'"),
         ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler is not for noise of preserved"),
+        ("", "there is no scheduler ''"),
+        (3, "the scheduler is 3, expected a name such as dpm_solver, ddim, ddpm or EulerDiscre"),
+        (
+            DDIMScheduler,
+            "the scheduler is the class DDIMScheduler, expected a name .* that is made$",
+        ),
         (
             EDMEulerScheduler(),
             "EDMEulerScheduler is not for noise of preserved variance",
@@ -284,8 +291,9 @@ def test_the_usual_number_of_steps_is_one_that_a_short_training_has(name: str, t
     assert all(latents.isfinite().all() for latents in path)
 
 
-@pytest.mark.parametrize("num_steps", [-1, 1001])
-def test_a_number_of_steps_that_the_training_lacks_is_refused(num_steps: int):
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("num_steps", [-1, 1001, 2.5])
+def test_a_number_of_steps_that_the_training_lacks_is_refused(num_steps: Any):
     with pytest.raises(InputError, match=rf"num_steps is {num_steps}, expected 1 to 1000"):
         run("ddim", num_steps=num_steps)
 

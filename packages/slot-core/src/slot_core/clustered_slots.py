@@ -161,7 +161,9 @@ def positions_of(
     else:
         numbers, present = describe_masks(told)
         points = numbers[..., 4:6]
-        inside = F.interpolate((told > 0.5).float(), feature_size, mode="nearest-exact")
+        # That of the pixel in which a position's middle lies; also of no object at all.
+        rows, columns = ((at * n).long() for at, n in zip((y, x), told.shape[2:], strict=True))
+        inside = (told > 0.5)[:, :, rows[:, None], columns].float()
     size = points.new_tensor(feature_size)
     row, column = (points.clamp(0, 1) * size).floor().minimum(size - 1).long().unbind(-1)
     centre = F.one_hot(row * width + column, height * width).to(inside.dtype)

@@ -104,10 +104,15 @@ def checked(
     """
     if told is None:
         raise InputError(f"the first slots are conditioned on {on}, but none were given")
+    if not isinstance(told, Tensor):
+        raise InputError(
+            f"the {on} are of the type {type(told).__name__}, expected a tensor [batch objects "
+            f"{AXES[on]}]"
+        )
     axes = AXES[on].split()
     sizes = zip(told.shape[2:], axes, strict=False)
     fits = all(not axis.isdigit() or size == int(axis) for size, axis in sizes)
-    if told.ndim != 2 + len(axes) or not fits:
+    if told.ndim != 2 + len(axes) or not fits or 0 in told.shape[2:]:
         raise InputError(
             f"the {on} have the shape {list(told.shape)}, expected [batch objects {AXES[on]}]"
         )

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core.errors import InputError
+from slot_core.slot_input import fits
 
 Differentiation = Literal["unrolled", "implicit", "straight_through"]
 
@@ -106,9 +107,10 @@ class SlotAttention(nn.Module):
             epsilon and before the division over positions, detached.
 
         Raises:
-            InputError: if the shapes are others, or ``num_iterations`` is below 1.
+            InputError: if shapes or types are others, or ``num_iterations`` is below 1.
         """
         self._check_shapes(features.shape, slots.shape)
+        self._check_types(features, slots)
         count = self.num_iterations if num_iterations is None else num_iterations
         if count < 1:
             raise InputError(f"num_iterations is {count}; Slot Attention needs at least 1")
@@ -154,6 +156,12 @@ class SlotAttention(nn.Module):
                 f"the slots have the shape {list(slots)}, expected [{features[0]} slots "
                 f"{self.slot_dim}]"
             )
+
+    def _check_types(self, features: Tensor, slots: Tensor) -> None:
+        dtype = self.to_key.weight.dtype
+        for name, values in (("features", features), ("slots", slots)):
+            if not fits(values, dtype):
+                raise InputError(f"the {name} are {values.dtype}, expected {dtype} as the weights")
 
     def _start_as_kmeans(self) -> None:
         if self.to_key.in_features != self.slot_dim or self.gru is not None:

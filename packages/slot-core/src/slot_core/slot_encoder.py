@@ -99,11 +99,16 @@ class SlotEncoder(nn.Module):
             maps: what the backbone makes of the video, where that is known already; see ``maps``.
 
         Raises:
-            InputError: if the video has no frame, the state is of another batch, or conditioning
-                is given with a state, lacks, or does not fit.
+            InputError: if the video has no frame, maps are of other frames, the state is none or
+                of another batch, or conditioning is given with a state, lacks, or does not fit.
         """
         if video.shape[1] == 0:
             raise InputError("the video has no frames; expected at least 1")
+        if maps is not None and maps.shape[:2] != video.shape[:2]:
+            raise InputError(
+                f"the maps are of {maps.shape[0]} videos of {maps.shape[1]} frames, the video has "
+                f"the shape {list(video.shape)}"
+            )
         features, feature_size = self.features(video, maps)
         slots, attention = [], []
         for time, frame_features in enumerate(features.unbind(dim=1)):
@@ -179,6 +184,11 @@ class SlotEncoder(nn.Module):
             return slots, attention, EncoderState(slots)
         if conditioning is not None:
             raise InputError("conditioning is of a video's first frame; it was given with a state")
+        if not isinstance(state, EncoderState):
+            raise InputError(
+                f"the state is of the type {type(state).__name__}, expected the EncoderState that "
+                "step gives, or the 'state' of what encode gives"
+            )
         if state.slots.shape[0] != features.shape[0]:
             raise InputError(
                 f"the state is of {state.slots.shape[0]} videos, these frames of "

@@ -49,7 +49,7 @@ def check_slots(slots: Any, slot_dim: int, weight: Tensor | None = None) -> None
     if slots.device != weight.device:
         raise InputError(f"the slots are on {slots.device}, the model is on {weight.device}")
     dtype = weight.dtype
-    if slots.dtype != dtype and not _cast(slots, dtype):
+    if not fits(slots, dtype):
         raise InputError(
             f"the slots are {slots.dtype}, expected {dtype} as the weights that read them; "
             f"slots.to({dtype}) makes them that"
@@ -95,10 +95,12 @@ def check_codes(codes: Any, slots: Tensor, size: tuple[int, ...]) -> None:
         )
 
 
-def _cast(slots: Tensor, dtype: torch.dtype) -> bool:
-    """Whether autocast makes slots and weights fit."""
-    both = (slots.dtype, dtype)
-    return torch.float64 not in both and torch.is_autocast_enabled(slots.device.type)
+def fits(values: Tensor, dtype: torch.dtype) -> bool:
+    """Whether weights of a type take ``values``, as they are or because autocast makes them fit."""
+    if values.dtype == dtype:
+        return True
+    known = values.is_floating_point() and torch.float64 not in (values.dtype, dtype)
+    return known and torch.is_autocast_enabled(values.device.type)
 
 
 def _advice(shape: list[int], slot_dim: int) -> str:

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
+from slot_core import ConfigError, DecoderOutput, Generators, InputError, LossOutput
 from slot_core.noise import integers, standard_normal
 from slot_core.protocols import MaskSource
 from slot_core.slot_input import check_codes, check_slots, check_target
@@ -220,13 +220,14 @@ class DiffusionDecoder(nn.Module):
             kept: what stays as it is, while the rest is painted to go with it.
 
         Raises:
-            InputError: if the slots have another shape or kind of numbers, or there is no such
-                scheduler or number of steps.
+            InputError: if the slots or the noise have another shape or kind of numbers, or there is
+                no such scheduler or number of steps.
         """
         self._check_slots(slots)
         batch, time = slots.shape[:2]
         if noise is None:
             noise = self.draw_noise(batch, generator).to(slots.device)
+        self._check_noise(noise, batch, time)
         noise = noise.expand(batch, time, *self.latent_shape).flatten(0, 1)
         flat = slots.flatten(0, 1)
         solver, usual = make_scheduler(scheduler, self.schedule, self.target)
@@ -287,6 +288,15 @@ class DiffusionDecoder(nn.Module):
         size = clean.shape[-2:]
         stays = F.adaptive_max_pool2d(goes, (size[0], size[1])) == 0
         return lambda latents: torch.where(stays, clean, correct(latents) if correct else latents)
+
+    def _check_noise(self, noise: Tensor, batch: int, time: int) -> None:
+        shape = list(noise.shape)
+        many = len(shape) == 5 and shape[0] in (1, batch) and shape[1] in (1, time)
+        if not many or tuple(shape[2:]) != self.latent_shape:
+            raise InputError(
+                f"the noise has the shape {shape}, expected {[batch, 1, *self.latent_shape]}, or "
+                f"{time} instead of 1 for noise of each frame"
+            )
 
     def _check_slots(self, slots: Tensor) -> None:
         check_slots(slots, self.denoiser.slot_dim, next(self.denoiser.parameters()))

@@ -96,7 +96,15 @@ def make_scheduler(scheduler: Any, schedule: NoiseSchedule, target: Target) -> t
         InputError: if there is no such scheduler, or it is for another kind of noise.
     """
     diffusers = import_diffusers("sampling")
-    scheduler = scheduler or DEFAULT_SCHEDULER
+    scheduler = DEFAULT_SCHEDULER if scheduler is None else scheduler
+    if not isinstance(scheduler, str | diffusers.SchedulerMixin):
+        found = (
+            f"the class {scheduler.__name__}" if isinstance(scheduler, type) else f"{scheduler!r}"
+        )
+        raise InputError(
+            f"the scheduler is {found}, expected a name such as {', '.join(SETTINGS)} or "
+            "EulerDiscreteScheduler, or a scheduler of diffusers that is made"
+        )
     if isinstance(scheduler, str):
         name, settings, steps = SETTINGS.get(scheduler, (scheduler, {}, DEFAULT_STEPS))
         kind, base = _scheduler_class(diffusers, name), {}
@@ -175,7 +183,7 @@ def denoise(
         InputError: if the number of steps is not between 1 and that of the training, or the
             scheduler takes none of so many, or would not begin near the end of the training's.
     """
-    if not 1 <= num_steps <= schedule.num_steps:
+    if not hasattr(num_steps, "__index__") or not 1 <= num_steps <= schedule.num_steps:
         raise InputError(
             f"num_steps is {num_steps}, expected 1 to {schedule.num_steps}, the steps of the "
             f"training"

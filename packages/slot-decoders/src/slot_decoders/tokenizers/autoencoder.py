@@ -24,6 +24,7 @@ from slot_core import ConfigError
 from slot_core.compiling import compile_methods
 from slot_core.noise import Generators, standard_normal
 from slot_decoders.diffusers_extra import import_diffusers
+from slot_decoders.tokenizers.inputs import check_frames, check_latents
 
 Frames = Float[Tensor, "batch 3 height width"]
 Latents = Float[Tensor, "batch channels latent_height latent_width"]
@@ -62,13 +63,22 @@ class _Autoencoder(nn.Module):
         are drawn.
 
         In the precision of the weights, under mixed precision too, as ``VQVAE.encode``.
+
+        Raises:
+            InputError: if the frames are none, or their sides are no multiples of ``stride``.
         """
+        check_frames(frames, self.stride, f"an {self.kind}")
         with torch.autocast(frames.device.type, enabled=False):
             latents = self._latents(frames.to(next(self.parameters()).dtype), generator)
             return (latents - self.shift_factor) * self.scaling_factor
 
     def decode(self, latents: Latents) -> Frames:
-        """Shifted and scaled latents to frames in [-1, 1], unclamped."""
+        """Shifted and scaled latents to frames in [-1, 1], unclamped.
+
+        Raises:
+            InputError: if the latents are none.
+        """
+        check_latents(latents, self.latent_channels)
         return self.network.decode(latents / self.scaling_factor + self.shift_factor).sample
 
     def reconstruct(self, frames: Frames) -> Frames:

@@ -24,6 +24,7 @@ from slot_core import Generators, InputError, LossOutput
 from slot_core.compiling import compile_methods
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.tokenizers.codebook import codebook_use
+from slot_decoders.tokenizers.inputs import check_frames
 
 
 class DVAE(nn.Module):
@@ -59,6 +60,7 @@ class DVAE(nn.Module):
         normed: bool = True,
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.vocab_size = vocab_size
         self.start_temperature = start_temperature
         self.end_temperature = end_temperature
@@ -102,7 +104,7 @@ class DVAE(nn.Module):
             and of the batch's tokens the ``perplexity`` and the share ``codes_in_use``.
 
         Raises:
-            InputError: if the frames' sides are no multiples of ``stride``.
+            InputError: as ``logits`` does.
         """
         logits = self.logits(frames)
         temperature = self.temperature(progress)
@@ -125,14 +127,10 @@ class DVAE(nn.Module):
         """Of every patch over the vocabulary, in single precision at least.
 
         Raises:
-            InputError: if the frames' sides are no multiples of ``stride``.
+            InputError: if the frames are none, or their sides are no multiples of ``stride``.
         """
-        height, width = frames.shape[-2:]
-        if height % self.stride or width % self.stride:
-            raise InputError(
-                f"the pictures are {height}x{width}; a dVAE needs multiples of {self.stride}"
-            )
-        logits = self.encoder(frames)
+        check_frames(frames, self.stride, "a dVAE", self.in_channels)
+        logits = self.encoder(frames.to(self._dtype()))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @torch.no_grad()
@@ -145,13 +143,22 @@ class DVAE(nn.Module):
             InputError: as ``logits`` does.
         """
         with torch.autocast(frames.device.type, enabled=False):
-            return self.logits(frames.to(self._dtype())).argmax(dim=1)
+            return self.logits(frames).argmax(dim=1)
 
     @torch.no_grad()
     def decode(
         self, tokens: Int[Tensor, "batch rows columns"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Normalised frames that the tokens stand for, unclamped."""
+        """Normalised frames that the tokens stand for, unclamped.
+
+        Raises:
+            InputError: if the tokens are no integers [batch rows columns].
+        """
+        if tokens.ndim != 3 or tokens.is_floating_point():
+            raise InputError(
+                f"the tokens are {tokens.dtype} of the shape {list(tokens.shape)}, expected "
+                "integers [batch rows columns]"
+            )
         with torch.autocast(tokens.device.type, enabled=False):
             first = self.decoder[0]
             assert isinstance(first, ConvBlock)

@@ -26,6 +26,7 @@ from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
 from slot_core.compiling import compile_methods
 from slot_decoders.diffusers_extra import import_diffusers
 from slot_decoders.tokenizers.codebook import codebook_use
+from slot_decoders.tokenizers.inputs import check_frames, check_latents
 from slot_decoders.tokenizers.perceptual import perceptual_distance
 
 Frames = Float[Tensor, "batch 3 height width"]
@@ -113,7 +114,7 @@ class VQVAE(nn.Module):
             where it is far from 1.
 
         Raises:
-            InputError: if LPIPS or its weights are not to be had.
+            InputError: as ``encode`` does, or if LPIPS or its weights are not to be had.
         """
         latents = self._latents(frames)
         quantized, quantization, tokens = self._quantize(latents)
@@ -147,12 +148,16 @@ class VQVAE(nn.Module):
         In the precision of the weights, under mixed precision too: so they are the same whether
         they are made in the training step or were kept from before, and noise is added to what it
         was measured on.
+
+        Raises:
+            InputError: if the frames are none, or their sides are no multiples of ``stride``.
         """
         with torch.autocast(frames.device.type, enabled=False):
-            return self._latents(frames.to(next(self.parameters()).dtype))
+            return self._latents(frames)
 
     def _latents(self, frames: Frames) -> Latents:
-        return self.network.encode(frames).latents
+        check_frames(frames, self.stride, "a VQ-VAE")
+        return self.network.encode(frames.to(next(self.parameters()).dtype)).latents
 
     def quantize(self, latents: Latents) -> Latents:
         """Each latent's nearest code; the gradient goes straight through."""
@@ -167,7 +172,12 @@ class VQVAE(nn.Module):
         return self.network.decode(quantized, force_not_quantize=True).sample
 
     def decode(self, latents: Latents) -> Frames:
-        """Latents to normalised frames by way of their nearest codes."""
+        """Latents to normalised frames by way of their nearest codes.
+
+        Raises:
+            InputError: if the latents are none.
+        """
+        check_latents(latents, self.latent_channels)
         return self.paint(self.quantize(latents))
 
     def reconstruct(self, frames: Frames) -> Frames:
