@@ -44,6 +44,7 @@ from slot_core.model_card import public_command, public_place
 from slot_data import AugmentedDataset, DataError, StepBatches, collate
 from slot_data.augmentations import augmentations_by_name
 from slot_data.collate import Batch
+from slot_data.cores import usable_cores
 from slot_decoders.models import build_model
 from slot_eval import Results, protocols
 from slot_eval.provenance import of_model
@@ -417,7 +418,7 @@ def _share_threads(num_threads: int, accelerator: Accelerator) -> str:
     if accelerator.device.type != "cpu":
         return ""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // processes))
+    torch.set_num_threads(num_threads or max(1, usable_cores() // processes))
     return busy_machine(os.getloadavg()[0], os.cpu_count() or 1, torch.get_num_threads())
 
 

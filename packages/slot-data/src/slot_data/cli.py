@@ -2,7 +2,6 @@
 exit code 2."""
 
 import inspect
-import os
 import sys
 import textwrap
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from slot_data import catalog, cli_prepare, hub_folders, verification
 from slot_data.card import Card
 from slot_data.contact_sheet import contact_sheet
+from slot_data.cores import usable_cores
 from slot_data.encodings import Encoding, Masks, Pictures
 from slot_data.manifest import read_manifest
 from slot_data.options import allowed_options, describe
@@ -192,7 +192,7 @@ def prepare(
         options=options,
         encoding=Encoding(pictures, masks, quality),
         shard_bytes=shard_megabytes * 2**20,
-        workers=len(os.sched_getaffinity(0)) if workers < 0 else workers,
+        workers=usable_cores() if workers < 0 else workers,
         skip_broken=skip_broken,
         cache=cache,
     )
