@@ -152,7 +152,7 @@ def find_concepts(slots: Float[Tensor, "count dim"], num_concepts: int, seed: in
             f"{num_concepts} concepts cannot be found among {len(slots)} slots; give more "
             f"pictures, or fewer concepts"
         )
-    points = slots.double().cpu().numpy()
+    points = slots.cpu().double().numpy()
     _, concepts = kmeans2(points, num_concepts, minit="++", rng=seed)
     return concepts
 

@@ -6,6 +6,9 @@ network then waits until that one is interrupted, and a training stands nearly s
 its share, and on an idle machine it is as fast. OpenMP reads this when PyTorch is loaded. Whoever
 has set OMP_WAIT_POLICY is heeded.
 
+What Apple's GPUs cannot compute is left to the CPU, with a warning of PyTorch's, instead of being
+an error: Accelerate trains on such a GPU where there is one.
+
 Ctrl-C ends it with one word while it is being imported, as it does later: there is nothing yet to
 be put away, and a traceback would be of somebody else's import. Whoever imports an app, such as a
 test, keeps what Ctrl-C is for them.
@@ -41,6 +44,7 @@ def over() -> None:
 
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 # One that is deaf to Ctrl-C, as what a shell has put into the background, stays so.
 if is_main() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, stop)

@@ -5,9 +5,10 @@ a GPU, in the way in which it would fail on one with.
 It is PyTorch's own device for backends written in Python (``PrivateUse1``): a tensor of it holds
 one of the CPU; every operation is done on those, and what comes out is wrapped again. As on a GPU,
 an operation takes no tensors of two devices, but for numbers without dimensions, indices, and
-copies; and it draws with a generator of its own device. What PyTorch does not route through the
-dispatcher is replaced below. Its numbers are the CPU's, but for fused operations that only the CPU
-has. One mistake is not found: a generator of this device also fills tensors of the CPU.
+copies; and it draws with a generator of its own device. As Apple's GPUs, it has no float64. What
+PyTorch does not route through the dispatcher is replaced below. Its numbers are the CPU's, but for
+fused operations that only the CPU has. One mistake is not found: a generator of this device also
+fills tensors of the CPU.
 
 All this holds for a whole process, so it is for those that ``test_other_devices.py`` starts:
 imported, or as a plugin of pytest, which also makes it the device that apps choose by themselves.
@@ -99,6 +100,8 @@ def dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     def wrapped(one: Any) -> Any:
         if not isinstance(one, Tensor) or not here:
             return one
+        if one.dtype == torch.float64:
+            raise TypeError(f"Cannot convert to float64, which {NAME} does not have: {func}")
         return same[id(one)] if id(one) in same else Pretended(one)
 
     return tree_map(wrapped, found)

@@ -84,6 +84,7 @@ for mixed in (
     lambda: nn.Linear(2, 2).to(NAME)(torch.ones(2, 2)),
     lambda: there.normal_(generator=torch.Generator()),
     lambda: there.numpy(),
+    lambda: there.double(),
 ):
     try:
         mixed()
@@ -97,6 +98,6 @@ def test_the_pretended_device_mixes_with_no_other():
     """Its sentences are PyTorch's, as far as they go."""
     done = process("-c", MIXED)
     assert done.returncode == 0, done.stderr
-    words = ("on pretended:0", "on pretended:0", "for generator", "numpy")
+    words = ("on pretended:0", "on pretended:0", "for generator", "numpy", "float64")
     lines = done.stdout.splitlines()
     assert all(word in line for word, line in zip(words, lines, strict=True)), lines
