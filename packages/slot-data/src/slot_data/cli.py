@@ -2,6 +2,7 @@
 exit code 2."""
 
 import inspect
+import os
 import sys
 import textwrap
 from pathlib import Path
