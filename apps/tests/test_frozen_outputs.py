@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_diffusion import BACKBONE, DENOISER, SMALL_DATA, TOKENIZER, lines, train_tiny
+from tiny_diffusion import (
+    BACKBONE,
+    DENOISER,
+    SMALL_DATA,
+    TOKENIZER,
+    lines,
+    tiny_arguments,
+    train_tiny,
+)
 from torch import nn
 
 import train
@@ -16,7 +24,7 @@ from slot_data import collate, load_dataset_by_name
 from slot_decoders.models import SlotAutoencoder, build_model, presets
 from support.command_line import run
 from support.frozen_outputs import open_cache
-from support.options import RunOptions
+from support.options import RunOptions, load_options
 
 PICTURES = {"name": "shapes", "image_size": 32, "num_samples": 4}
 VIT = {"type": "vit", "hidden_dim": 8, "num_layers": 1, "num_heads": 2, "image_size": 32}
@@ -91,6 +99,29 @@ def test_a_run_with_it_has_the_same_losses(
     ]
     assert losses[0] == losses[1] == losses[2]
     assert len(losses[0]) == 10
+
+
+@pytest.mark.slow
+def test_a_run_in_mixed_precision_has_the_same_losses_with_it(tmp_path: Path):
+    """What a frozen backbone sees in lower precision is kept as it sees it."""
+    changes: dict[str, Any] = {
+        "train.num_steps": 6,
+        "train.mixed_precision": "bf16",
+        "model.encoder.backbone": VIT,
+        "validation.every": 6,
+        "checkpoint.every": 6,
+        "data.splits.test": None,
+    }
+    words = tiny_arguments("slot_diffusion/shapes", tmp_path, **changes)
+    build_model(load_options(words[0], words[4::2]).model).save_pretrained(tmp_path / "start")
+    changes["start.weights"] = str(tmp_path / "start")
+    runs = [train_tiny("slot_diffusion/shapes", tmp_path / "plain", **changes)]
+    changes["train.cache"] = str(tmp_path / "cache")
+    runs += [train_tiny("slot_diffusion/shapes", tmp_path / name, **changes) for name in "ab"]
+    losses = [[line["denoising"] for line in lines(one) if line["kind"] == "train"] for one in runs]
+    assert losses[0] == losses[1] == losses[2]
+    assert len(losses[0]) == 6
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 2 * SMALL_DATA["num_samples"]
 
 
 @pytest.mark.parametrize("decoder", [DIFFUSION, TRANSFORMER], ids=["latents", "tokens"])

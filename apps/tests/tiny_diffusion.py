@@ -63,12 +63,9 @@ def train_tiny(recipe: str, out: Path, data: dict | None = None, **changes: Any)
 
 def tiny_arguments(recipe: str, out: Path, data: dict | None = None, **changes: Any) -> list[str]:
     """Of ``train.py``, for such a run."""
-    given = {**RUN, "data": data or SMALL_DATA, **changes}
-    del given["data.num_workers"]  # it is part of the data
-    if recipe.startswith("vqvae/"):
-        given["model.tokenizer"] = TOKENIZER
-    else:
-        given |= {
+    parts: dict[str, Any] = {"model.tokenizer": TOKENIZER}
+    if not recipe.startswith("vqvae/"):
+        parts = {
             "model.num_slots": 3,
             "model.slot_dim": 8,
             "model.encoder.preprocessing": None,
@@ -77,6 +74,8 @@ def tiny_arguments(recipe: str, out: Path, data: dict | None = None, **changes: 
             "model.decoder.tokenizer": TOKENIZER,
             "model.decoder.denoiser": DENOISER,
         }
+    given = {**RUN, "data": data or SMALL_DATA, **parts, **changes}
+    del given["data.num_workers"]  # it is part of the data
     words = [recipe, "--out", str(out)]
     for key, value in given.items():
         words += ["--set", f"{key}={json.dumps(value)}"]
