@@ -217,6 +217,9 @@ def test_what_cannot_be_used_is_told_in_a_sentence(slots: Tensor, unchecked_type
         model(slots, 1, stride=2)
     with pytest.raises(InputError, match="num_steps is 0, expected at least 1"):
         model(slots, 0)
+    for stride in (0, -1):
+        with pytest.raises(InputError, match=f"stride is {stride}, expected at least 1"):
+            model(slots, 1, stride=stride)
     with pytest.raises(InputError, match=r"expected \[batch time slots 6\]; those of pictures"):
         model(slots[:, 0], 1)
     numbered = tiny(slot_encoding="learned", num_slots=5)
@@ -228,6 +231,15 @@ def test_what_cannot_be_used_is_told_in_a_sentence(slots: Tensor, unchecked_type
         tiny(model_dim=9, num_heads=3)
     with pytest.raises(InputError, match="the encoding of slots needs num_slots"):
         tiny(slot_encoding="sine")
+
+
+def test_errors_are_not_taken_of_one_frame_for_all(unchecked_types: None):
+    predicted = torch.randn(2, 4, 3, 5)
+    for target in (predicted[:, :1], predicted[:1], predicted.transpose(0, 1)):
+        with pytest.raises(
+            InputError, match=r"the predicted slots have .*\[2, 4, 3, 5\].* one sha"
+        ):
+            prediction_losses(predicted, target)
 
 
 def test_dropout_is_of_the_attention_of_what_it_gives_and_in_and_behind_the_mlp():

@@ -106,6 +106,14 @@ def test_the_same_noise_paints_the_same_frames(make: Make, slots: Tensor):
     torch.testing.assert_close(frame, made[:, 1:2], atol=1e-4, rtol=1e-4)
 
 
+def test_sampling_draws_from_one_generator(make: Make, slots: Tensor, unchecked_types: None):
+    own: Any = [torch.Generator(), torch.Generator()]
+    with pytest.raises(
+        InputError, match=r"the generator is a list, expected one torch\.Generator, wh"
+    ):
+        make().sample(slots, generator=own, num_steps=1)
+
+
 def test_noise_that_does_not_go_with_the_slots_is_refused(
     make: Make, slots: Tensor, unchecked_types: None
 ):

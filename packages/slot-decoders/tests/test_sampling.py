@@ -15,7 +15,7 @@ from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from slot_core import InputError
+from slot_core import ConfigError, InputError
 from slot_decoders import NoiseSchedule
 from slot_decoders.sampling import Target, denoise, make_scheduler
 
@@ -296,6 +296,19 @@ def test_the_usual_number_of_steps_is_one_that_a_short_training_has(name: str, t
 def test_a_number_of_steps_that_the_training_lacks_is_refused(num_steps: Any):
     with pytest.raises(InputError, match=rf"num_steps is {num_steps}, expected 1 to 1000"):
         run("ddim", num_steps=num_steps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"num_steps": 0}, "num_steps is 0, expected at least 1"),
+        ({"beta_start": 0.0}, "beta_start is 0.0, expected between 0 and 1"),
+        ({"beta_end": 1.5}, "beta_end is 1.5, expected between 0 and 1"),
+    ],
+)
+def test_noise_that_cannot_be_is_refused(changes: dict[str, Any], sentence: str):
+    with pytest.raises(ConfigError, match=sentence):
+        NoiseSchedule(**changes)
 
 
 def test_a_scheduler_that_draws_takes_the_generator():

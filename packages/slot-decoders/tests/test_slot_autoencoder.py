@@ -210,6 +210,12 @@ def test_a_pixel_is_kept_if_all_that_it_is_made_of_is(model: SlotAutoencoder):
         assert model._kept(slots, torch.rand(1, 1, 3, *size), everything).places.all()
 
 
+def test_what_is_kept_has_colours(model: SlotAutoencoder):
+    slots, places = torch.rand(1, 1, 3, 8), torch.ones(1, 1, 16, 16, dtype=torch.bool)
+    with pytest.raises(InputError, match=r"colours of the video reach from .*; video / 255 makes"):
+        model._kept(slots, torch.rand(1, 1, 3, 16, 16) * 255, places)
+
+
 def test_a_video_streamed_frame_by_frame_gives_the_same_slots(
     model: SlotAutoencoder, video: Tensor
 ):
@@ -408,6 +414,15 @@ def test_slots_of_another_shape_are_refused(
     for wrong in (slots[:, 0], slots[..., 1:]):
         with pytest.raises(InputError, match=r"the slots have the shape .*, expected \[batch time"):
             model.sample(wrong)
+
+
+def test_nothing_is_known_that_no_frozen_part_makes(model: SlotAutoencoder, video: Tensor):
+    maps = model.encoder.maps(video)
+    for name in ("maps", "codes"):
+        with pytest.raises(
+            InputError, match=f"is known holds {name}; .* of this model make nothin"
+        ):
+            model(video, known={name: maps})
 
 
 class Features(nn.Module):

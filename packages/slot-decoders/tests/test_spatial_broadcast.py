@@ -176,6 +176,7 @@ def test_gradients_are_those_of_finite_differences():
         ({"image_size": (16, 32)}, "4x4 becomes 16x16 after 2 layers .* expected 16x32"),
         ({"output_stride": 3}, "after 2 layers and output_stride 3, expected 16x16"),
         ({"kernel_size": 4}, "kernel_size is 4, expected an odd number"),
+        ({"channels": ()}, "channels is empty, expected at least one layer"),
     ],
     ids=str,
 )

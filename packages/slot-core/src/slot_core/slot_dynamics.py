@@ -124,9 +124,12 @@ class SlotFormer(nn.Module):
 
         Raises:
             InputError: if the slots have another shape or kind of numbers, there are fewer than
-                ``burn_in * stride`` frames, or no step is asked for.
+                ``burn_in * stride`` frames, or ``stride`` or ``num_steps`` is below 1.
         """
-        self.check(slots)
+        self._check(slots)
+        for name, number in (("num_steps", num_steps), ("stride", stride)):
+            if number < 1:
+                raise InputError(f"{name} is {number}, expected at least 1")
         past = self.burn_in * stride
         if slots.shape[1] < past:
             words = f" frames {stride} apart" if stride > 1 else ""
@@ -134,8 +137,6 @@ class SlotFormer(nn.Module):
                 f"the slots are of {slots.shape[1]} frames; a prediction needs {past}, the "
                 f"burn-in of {self.burn_in}{words}"
             )
-        if num_steps < 1:
-            raise InputError(f"num_steps is {num_steps}, expected at least 1")
         if stride == 1:
             return self._roll_out(slots[:, -past:], num_steps)
         apart = slots[:, -past:].unflatten(1, (self.burn_in, stride)).transpose(1, 2)
@@ -143,8 +144,7 @@ class SlotFormer(nn.Module):
         together = predicted.unflatten(0, (-1, stride)).transpose(1, 2).flatten(1, 2)
         return together[:, :num_steps]
 
-    def check(self, slots: Float[Tensor, "batch past slots dim"]) -> None:
-        """Raise InputError unless ``slots`` are such as this model learned from."""
+    def _check(self, slots: Float[Tensor, "batch past slots dim"]) -> None:
         check_slots(slots, self.input.in_features, self.input.weight)
         if self.slot_encoding is not None and slots.shape[2] != len(self.slot_encoding):
             raise InputError(
@@ -289,7 +289,15 @@ def prediction_losses(
 
     Returns:
         The loss, and the plain mean squared error of each future frame.
+
+    Raises:
+        InputError: if the two are not of one shape.
     """
+    if predicted.shape != target.shape:
+        raise InputError(
+            f"the predicted slots have the shape {list(predicted.shape)}, those that they are to "
+            f"be {list(target.shape)}; expected one shape"
+        )
     errors = F.mse_loss(predicted, target, reduction="none").mean((2, 3))
     future = errors.shape[1]
     weights = decay ** torch.arange(future, device=errors.device)

@@ -220,10 +220,15 @@ class DiffusionDecoder(nn.Module):
             kept: what stays as it is, while the rest is painted to go with it.
 
         Raises:
-            InputError: if the slots or the noise have another shape or kind of numbers, or there is
-                no such scheduler or number of steps.
+            InputError: if the slots or the noise have another shape or kind of numbers, there is no
+                such scheduler or number of steps, or there are several generators.
         """
         self._check_slots(slots)
+        if not isinstance(generator, torch.Generator | None):
+            raise InputError(
+                f"the generator is a {type(generator).__name__}, expected one torch.Generator, "
+                "which draws the noise of all samples"
+            )
         batch, time = slots.shape[:2]
         if noise is None:
             noise = self.draw_noise(batch, generator).to(slots.device)

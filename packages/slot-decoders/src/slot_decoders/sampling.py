@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from slot_core import InputError
+from slot_core import ConfigError, InputError
 from slot_decoders.diffusers_extra import import_diffusers
 
 Latents = Float[Tensor, "batch channels height width"]
@@ -64,11 +64,21 @@ class NoiseSchedule:
         num_steps: how many; t runs from 0 to ``num_steps`` - 1.
         beta_start: variance that the first step adds.
         beta_end: likewise the last.
+
+    Raises:
+        ConfigError: if there are no steps, or a variance is not between 0 and 1.
     """
 
     num_steps: int = 1000
     beta_start: float = 0.0015
     beta_end: float = 0.0195
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ConfigError(f"num_steps is {self.num_steps}, expected at least 1")
+        for name in ("beta_start", "beta_end"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected between 0 and 1")
 
     @property
     def betas(self) -> Float[Tensor, " steps"]:

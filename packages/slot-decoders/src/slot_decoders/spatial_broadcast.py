@@ -45,7 +45,8 @@ class SpatialBroadcastDecoder(nn.Module):
         out_channels: of the frames.
 
     Raises:
-        ConfigError: if the layers do not arrive at ``image_size``, or the kernel is even.
+        ConfigError: if the layers do not arrive at ``image_size``, there are none, or the kernel is
+            even.
     """
 
     default_mask_source: MaskSource = "decoder"
@@ -62,6 +63,8 @@ class SpatialBroadcastDecoder(nn.Module):
         out_channels: int = 3,
     ) -> None:
         super().__init__()
+        if not channels:
+            raise ConfigError("channels is empty, expected at least one layer")
         if kernel_size % 2 == 0:
             raise ConfigError(f"kernel_size is {kernel_size}, expected an odd number")
         self.slot_dim = slot_dim

@@ -170,10 +170,16 @@ class SlotAutoencoder(HubModel):
             known: what ``look_ahead`` made of the same video.
 
         Raises:
-            InputError: if the video is none, or is on the CPU and has colours far outside [0, 1].
+            InputError: if the video is none, or is on the CPU and has colours far outside [0, 1];
+                or ``known`` holds what no frozen part makes.
         """
         check_free_of_charge(video)
         known = known or {}
+        if strange := known.keys() - self.frozen_parts.keys():
+            raise InputError(
+                f"what is known holds {', '.join(sorted(strange))}; the frozen parts of this model "
+                f"make {', '.join(self.frozen_parts) or 'nothing'}"
+            )
         encoded = self.encoder(
             video, generator=generator, conditioning=conditioning, maps=known.get("maps")
         )
@@ -318,6 +324,7 @@ class SlotAutoencoder(HubModel):
 
     def _kept(self, slots: Tensor, video: Video, places: Tensor) -> Kept:
         """A pixel of the model's size stays if all that it is made of stays."""
+        check_colours(video)
         expected = (*slots.shape[:2], *video.shape[-2:])
         if video.shape[:2] != slots.shape[:2] or places.shape != expected:
             raise InputError(

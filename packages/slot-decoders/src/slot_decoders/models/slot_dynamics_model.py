@@ -25,6 +25,7 @@ from slot_core import (
     StrictConfig,
     prediction_losses,
 )
+from slot_core.slot_input import check_slots
 from slot_core.video_input import check_free_of_charge
 from slot_decoders.models.configs import SlotDynamicsConfig
 from slot_decoders.models.preprocessing import Preprocessing
@@ -118,7 +119,7 @@ class SlotDynamicsModel(HubModel):
             InputError: if the slots have another shape or kind of numbers, there is nothing to
                 predict, or the image loss lacks its video, or is given that of other frames.
         """
-        self.dynamics.check(slots)
+        check_slots(slots, self.config.slot_dim)
         burn_in = self.config.dynamics.burn_in
         past, future = slots[:, :burn_in], slots[:, burn_in:]
         if not future.shape[1]:
@@ -161,7 +162,8 @@ class SlotDynamicsModel(HubModel):
         Raises:
             InputError: if there are fewer frames, or no step is asked for.
         """
-        return self.dynamics(slots, num_steps, stride=stride or self.config.stride)
+        own = self.config.stride
+        return self.dynamics(slots, num_steps, stride=own if stride is None else stride)
 
     @without_gradients
     def decode(
