@@ -3,6 +3,8 @@
 # pyright: reportTypedDictNotRequiredAccess=false
 # (a sample of `shapes` always has labels)
 
+import errno
+import os
 import sys
 
 import numpy as np
@@ -35,6 +37,15 @@ def test_an_interrupt_is_one_word_and_130(run, monkeypatch):
 
     monkeypatch.setattr(catalog, "names", interrupted)
     assert run("info") == (130, "", "interrupted\n")
+
+
+def test_a_place_without_rights_is_one_sentence(run, monkeypatch):
+    def forbidden():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "pictures")
+
+    monkeypatch.setattr(catalog, "names", forbidden)
+    told = "error: pictures: Permission denied; this user may not read or write it\n"
+    assert run("info") == (2, "", told)
 
 
 def test_info_prints_every_card_or_one(run):

@@ -1,7 +1,9 @@
 """``slot-eval run | reconstruct | compose | predict-video`` with a model that does everything, in
 one process and in several, and what their result files say."""
 
+import errno
 import json
+import os
 import re
 import sys
 
@@ -277,6 +279,15 @@ def test_an_interrupt_is_one_word_and_130(cli, monkeypatch):
 
     monkeypatch.setattr("slot_eval.commands.results.read_result", interrupted)
     assert cli("seeds", "anywhere") == (130, "", "interrupted\n")
+
+
+def test_a_place_without_rights_is_one_sentence(cli, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "scores")
+
+    monkeypatch.setattr("slot_eval.commands.results.read_result", forbidden)
+    told = "error: scores: Permission denied; this user may not read or write it\n"
+    assert cli("seeds", "anywhere") == (2, "", told)
 
 
 def test_explain(cli):
