@@ -1,6 +1,6 @@
 """How every script here meets its user: typer reads the arguments, and what goes wrong because
-of the input, of missing rights or of a full disk is one sentence on stderr and exit code 2. Any
-other exception is a bug and keeps its traceback.
+of the input, of missing rights, of a full disk or of too little memory is one sentence on stderr
+and exit code 2. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, NoReturn
 
+import torch
 import typer
 from tqdm import tqdm
 
@@ -35,8 +36,8 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
         arguments: instead of those of the process, in tests.
 
     Raises:
-        SystemExit: 0 when the command is done, 2 when its input is wrong, a disk is full or a
-            place forbidden, 130 on Ctrl-C.
+        SystemExit: 0 when the command is done, 2 when its input is wrong, a disk or the memory
+            full or a place forbidden, 130 on Ctrl-C.
     """
     starting.over()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -59,6 +60,14 @@ def run(command: Callable[..., None], arguments: Sequence[str] | None = None) ->
             f"{error.filename or 'the output'}: cannot be written: {error.strerror}; what is "
             "finished stays, and with more room the same command goes on from there"
         )
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        told = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+        fail(
+            f"not enough memory ({told or 'of this machine'}); what is written stays; 'Out of "
+            "memory' in apps/troubleshooting.md says what to change"
+        )
     except InterruptError:
         if os.environ.get("RANK", "0") == "0":
             tqdm.write("interrupted", file=sys.stderr)
@@ -80,6 +89,12 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
             raise InterruptError from None
 
     return called
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a GPU or the machine has too little, which is no fault of the code."""
+    full = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, full) or "can't allocate memory" in str(error)  # so the CPU says it
 
 
 def run_and_leave(command: Callable[..., None]) -> NoReturn:

@@ -31,6 +31,7 @@ from support.yaml_values import DEEPEST, LONGEST, parse_yaml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "slot_attention/shapes"
+SHOWN_CHANGES = 3
 LONGEST_NAME = 100  # longer ones resemble no recipe, and to compare them takes long
 
 
@@ -194,6 +195,8 @@ def load_options(recipe: str, changes: Sequence[str] = ()) -> RunOptions:
     for change in parsed:
         stated = merge(stated, change)
     source = " ".join([str(path), *map(_source, changes)])
+    if len(changes) > SHOWN_CHANGES:  # the key that is wrong is named, wherever it stands
+        source = f"{path} with {len(changes)} changes by --set"
     model = stated.pop("model", None) or {}
     if not isinstance(model, Mapping):
         raise ConfigError(f"{source}: key 'model' is {printable(repr(model))}, expected a mapping")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from slot_core import ConfigError
 from slot_data import DataError
@@ -74,6 +75,31 @@ def test_wrong_usage_is_one_sentence_and_code_2(
 def test_a_bug_stays_loud():
     with pytest.raises(ValueError, match="shapes differ"):
         run(greet, ["bug"])
+
+
+FULL = {
+    "GPU": torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has a capacity of 10 GiB."
+    ),
+    "CPU": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+    ),
+    "Python": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_too_little_memory_is_one_sentence_that_names_the_page(
+    kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(ERRORS, kind, FULL[kind])
+    assert ending(kind) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: not enough memory (")
+    assert said.endswith("'Out of memory' in apps/troubleshooting.md says what to change\n")
+    assert said.count("\n") == 1
+    page = Path(__file__).parents[1] / "troubleshooting.md"
+    assert "\n### Out of memory\n" in page.read_text(encoding="utf-8")
 
 
 def test_an_interrupt_is_one_word_and_130(capsys: pytest.CaptureFixture[str]):

@@ -126,3 +126,15 @@ def test_evaluation_options_lie_over_those_of_training():
     data = load_options("slot_attention/shapes", changes).data
     assert data.dataset_options(training=True) == {"image_size": 64, "num_frames": 3, "seed": 5}
     assert data.dataset_options(training=False) == {"image_size": 64, "num_frames": 24, "seed": 5}
+
+
+def test_many_changes_do_not_hide_what_is_wrong_with_one():
+    changes = [f"train.{key}=1" for key in ("seed", "batch_size", "num_threads", "num_step")]
+    with pytest.raises(ConfigError) as caught:
+        load_options("slot_attention/shapes", changes)
+    assert str(caught.value).endswith(
+        "shapes.yaml with 4 changes by --set: unknown key 'train.num_step'; did you mean "
+        "'num_steps'?"
+    )
+    with pytest.raises(ConfigError, match=r"shapes\.yaml --set train\.num_step=1: unknown key"):
+        load_options("slot_attention/shapes", changes[3:])

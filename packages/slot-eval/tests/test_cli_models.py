@@ -290,6 +290,15 @@ def test_a_place_without_rights_is_one_sentence(cli, monkeypatch):
     assert cli("seeds", "anywhere") == (2, "", told)
 
 
+def test_too_little_memory_is_one_sentence(cli, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has 1.")
+
+    monkeypatch.setattr("slot_eval.model_jobs.SegmentJob.open", full)
+    told = "error: not enough memory (CUDA out of memory); a smaller --batch-size needs less\n"
+    assert cli("run", *MODEL, *DATA) == (2, "", told)
+
+
 def test_explain(cli):
     code, shown, _ = cli("explain", "dinosaur", "spot")
     assert code == 0

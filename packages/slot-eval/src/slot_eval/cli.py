@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 import typer
 
 from slot_eval.commands.compose import compose
@@ -15,7 +16,7 @@ from slot_eval.commands.results import compare, explain, seeds
 from slot_eval.commands.run import run
 from slot_eval.commands.score import score
 from slot_eval.commands.videos import predict_video, reconstruct
-from slot_eval.errors import EvalError
+from slot_eval.errors import EvalError, first_line
 from slot_eval.physion_vqa import physion_vqa
 from slot_eval.starting import INTERRUPTED, over
 
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(usage(error.format_message()))  # pyright: ignore[reportAttributeAccessIssue]: click's
     except PermissionError as error:
         fail(f"{error.filename}: {error.strerror}; this user may not read or write it")
+    except torch.OutOfMemoryError as error:
+        told = first_line(error).partition(". ")[0]
+        fail(f"not enough memory ({told}); a smaller --batch-size needs less")
     except typer.Abort:  # by which an older typer tells of it
         leave(INTERRUPTED)
     else:
