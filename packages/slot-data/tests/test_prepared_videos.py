@@ -9,7 +9,8 @@ import test_davis
 import test_youtube_vis
 from scenes import assert_all_same, prepared
 
-from slot_data import DataError, load_dataset_by_name
+from slot_data import AugmentedDataset, DataError, load_dataset_by_name
+from slot_data.clips import RandomClip
 
 CLIPS: tuple[dict[str, Any], ...] = (
     {},  # whole videos, which differ in length
@@ -43,6 +44,15 @@ def test_davis_as_from_its_files(tmp_path, options):
     raw, again = both("davis", root, out, "train", **options, masks=False)
     assert "labels" not in again[0]
     assert_all_same(raw, again)
+    for whole, told in ((raw, "dog"), (again, "'dog/0' of .*out")):
+        assert len(AugmentedDataset(whole, [RandomClip(2)], seed=0)) == len(raw)
+        with pytest.raises(DataError, match=rf"^random_clip: video .*{told} has 2 frames; a cl"):
+            AugmentedDataset(whole, [RandomClip(3)], seed=0)
+    clips = both("davis", root, out, "train", **options, num_frames=2)
+    for clip in clips:
+        with pytest.raises(DataError, match="random_clip: every sample has 2 frames; a clip of 3"):
+            AugmentedDataset(clip, [RandomClip(3)], seed=0)
+        AugmentedDataset(clip, [RandomClip(2), RandomClip(1)], seed=0)
     with pytest.raises(
         DataError, match=r"video '.*/0' of .*out has 2 frames; a clip of 3 frames 1 apart needs 3"
     ):

@@ -99,13 +99,19 @@ def _single(named: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 class AugmentedDataset(Dataset[Sample]):
-    """`dataset` indexed by (epoch, index), each sample changed by `augmentations` in turn."""
+    """`dataset` indexed by (epoch, index), each sample changed by `augmentations` in turn.
+
+    Raises DataError for a seed out of range, and as `RandomClip.check` does.
+    """
 
     def __init__(
         self, dataset: SampleDataset, augmentations: Sequence[Augmentation], seed: int
     ) -> None:
         if not 0 <= seed < KEY_LIMIT:
             raise DataError(f"seed is {seed}, not in [0, 2**64)")
+        clip = next((one for one in augmentations if isinstance(one, RandomClip)), None)
+        if clip is not None:
+            clip.check(dataset)
         self.dataset, self.augmentations, self.seed = dataset, tuple(augmentations), seed
 
     def __len__(self) -> int:

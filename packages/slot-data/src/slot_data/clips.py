@@ -1,7 +1,7 @@
 """Which frames of a video make a clip. A clip is `num_frames` frames, `stride` apart."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from slot_data.raw_bits import RawBits
 from slot_data.sample import DataError, Sample, pixel_maps, with_pixels
@@ -90,6 +90,15 @@ class ClipChoice:
         return clip_frames(start, self.num_frames, self.stride)
 
 
+@runtime_checkable
+class KnowsShortest(Protocol):
+    """A dataset that knows the lengths of its samples without reading them."""
+
+    def shortest(self) -> tuple[str, int]:
+        """What to call the sample with the fewest frames, and how many these are."""
+        ...
+
+
 @dataclass(frozen=True)
 class RandomClip:
     """An augmentation: a clip whose first frame is drawn anew in every epoch, of a sample that is a
@@ -103,6 +112,14 @@ class RandomClip:
             raise DataError(
                 f"num_frames {self.num_frames} and stride {self.stride} must be at least 1"
             )
+
+    def check(self, dataset: object) -> None:
+        """Raises DataError where a dataset knows beforehand that it has a shorter sample."""
+        if isinstance(dataset, KnowsShortest):
+            name, length = dataset.shortest()
+            if not num_clips(length, self.num_frames, self.stride):
+                frames = clip_frames(0, self.num_frames, self.stride)
+                raise DataError(f"random_clip: {too_short(name, length, frames)}")
 
     def __call__(self, sample: Sample, bits: RawBits) -> Sample:
         starts = num_clips(len(sample["video"]), self.num_frames, self.stride)

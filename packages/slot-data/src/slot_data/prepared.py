@@ -108,6 +108,13 @@ class Prepared:
             sample = sample_of_row(row, frames, self.manifest.encoding, self.reading.left)
         return framed(self.reading.framing, sample)
 
+    def shortest(self) -> tuple[str, int]:
+        """As of `KnowsShortest`: what to call the sample with the fewest frames, and these."""
+        if self.reading.choice is not None:
+            return "every sample", self.reading.choice.num_frames
+        number = int(np.argmin(self._lengths))
+        return f"video {self._row(number)['id']!r} of {self.folder}", int(self._lengths[number])
+
     def _row(self, number: int) -> Row:
         place = int(np.searchsorted(self._stops, number, side="right"))
         return self._files[place].row(number - int(self._stops[place]) + len(self._files[place]))

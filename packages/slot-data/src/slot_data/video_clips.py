@@ -55,6 +55,12 @@ class VideoClips:
         frames = self._choice.frames(clip) if self._choice else range(video.length)
         return self._framing(video.read(f"{video.name}/{frames.start}", frames))
 
+    def shortest(self) -> tuple[str, int]:
+        if self._choice is not None:
+            return "every sample", self._choice.num_frames
+        video = min(self._videos, key=lambda video: video.length)
+        return str(video), video.length
+
     @property
     def num_videos(self) -> int:
         return len(self._videos)
