@@ -1,6 +1,6 @@
 """A run's folder: its options, its log, and checkpoints in two halves, written atomically.
 
-    RUN/options.json                    resolved options; another run in the same folder is an error
+    RUN/options.json                    resolved options; a run that learns otherwise is an error
     RUN/metrics.jsonl                   one line for each logged step, validation and test
     RUN/pictures/                       drawn at each validation
     RUN/checkpoints/step-00001000/model   publishable: config.json, model.safetensors, README.md
@@ -35,7 +35,7 @@ from slot_core.hub import CARD, WEIGHTS, load_weights
 from slot_core.json_files import read_json
 from slot_core.pickled_weights import read_pickled
 from slot_decoders.models.load import first_difference
-from support.options import with_newer_options
+from support.options import what_is_learned, with_newer_options
 
 STATE = "state.pt"
 CHECKSUMS = "checksums.json"
@@ -47,7 +47,7 @@ class RunFolder:
     Args:
         path: of the run.
         options: the resolved options, as JSON values.
-        resume: go on with the run that is there, if any.
+        resume: go on with the run that is there, if any; what suits a machine may be another.
 
     Raises:
         ConfigError: if the folder holds another run, or one and ``resume`` is not set.
@@ -222,9 +222,10 @@ def _check_same_run(stated: Path, options: Mapping[str, Any], *, resume: bool) -
         before = read_json(stated)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{stated}: is not readable JSON ({error})") from None
+    ours: Any = json.loads(json.dumps(options))
     if isinstance(before, Mapping):
-        before = with_newer_options(before)
-    difference = first_difference(before, json.loads(json.dumps(options)), other="this one's")
+        before, ours = what_is_learned(with_newer_options(before)), what_is_learned(ours)
+    difference = first_difference(before, ours, other="this one's")
     if difference:
         card = stated.parent / "checkpoints" / "last" / "model" / CARD
         command = f"its own command stands in {card}; " if card.is_file() else ""

@@ -22,16 +22,9 @@ from scipy.special import stdtrit
 from slot_core import ConfigError, StrictConfig
 from slot_core.json_files import read_json
 from support.logs import read_events
-from support.options import recipe_path, with_newer_options
+from support.options import recipe_path, what_is_learned, with_newer_options
 
 SHARE = 0.95
-# What may differ, because it changes nothing that a run learns, or only as another seed does.
-FREE_PARTS = ("recipe", "log", "checkpoint")
-FREE = {
-    "train": ("seed", "num_threads", "timeout", "compare_ranks_every", "cache"),
-    "validation": ("num_pictures", "batch_size"),
-    "data": ("num_workers",),
-}
 
 
 class Expectation(StrictConfig):
@@ -141,13 +134,11 @@ def recorded(
 
 
 def comparable(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Options without what may differ, and of the weights that a run begins with only whether
-    there are any: they lie elsewhere for everybody."""
-    filled = deepcopy(with_newer_options(stated))
-    kept = {key: value for key, value in filled.items() if key not in FREE_PARTS}
-    for part, keys in FREE.items():
-        for key in keys:
-            kept[part].pop(key, None)
+    """Options of what is learned but for the seed, and of the weights that a run begins with only
+    whether there are any: they lie elsewhere for everybody."""
+    kept = deepcopy(what_is_learned(with_newer_options(stated)))
+    kept.pop("recipe", None)
+    kept["train"].pop("seed", None)
     for key, value in kept["start"].items():
         if key != "fresh":
             kept["start"][key] = value not in (None, False)

@@ -31,6 +31,14 @@ from support.yaml_values import DEEPEST, LONGEST, parse_yaml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "slot_attention/shapes"
+# What changes nothing that a run learns, beyond rounding: what suits a machine, and what is told
+# and kept of the run.
+FREE_PARTS = ("log", "checkpoint")
+FREE = {
+    "train": ("accumulation", "num_threads", "timeout", "compare_ranks_every", "cache"),
+    "validation": ("num_pictures", "batch_size"),
+    "data": ("num_workers",),
+}
 SHOWN_CHANGES = 3
 LONGEST_NAME = 100  # longer ones resemble no recipe, and to compare them takes long
 
@@ -165,6 +173,17 @@ def with_newer_options(stated: Mapping[str, Any]) -> dict[str, Any]:
             {**part, **own} if isinstance(own, Mapping) and isinstance(part, dict) else own
         )
     return filled
+
+
+def what_is_learned(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """``stated``, all options of a run, without those that change nothing that it learns."""
+    return {
+        part: {key: own[key] for key in own if key not in FREE.get(part, ())}
+        if isinstance(own, Mapping)
+        else own
+        for part, own in stated.items()
+        if part not in FREE_PARTS
+    }
 
 
 def _with_newer_options_of_models(stated: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -205,20 +206,39 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path, tiny):
     assert (out / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_run_goes_on_with_what_suits_another_machine(tmp_path, tiny):
+    """The same weights, for it takes as many samples at once."""
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    assert call(tiny(whole)) == 0
+    assert call(tiny(parted, **{"checkpoint.keep": 4})) == 0
+    for newer in parted.glob("checkpoints/step-0000000[68]"):
+        shutil.rmtree(newer)
+    (parted / "checkpoints" / "last").unlink()
+    other = {"data.num_workers": 1, "log.every": 2, "checkpoint.every": 4, "train.timeout": 60}
+    assert call([*tiny(parted, **other), "--resume"]) == 0
+    told = [json.loads((run / "options.json").read_text()) for run in (whole, parted)]
+    assert [one["train"]["timeout"] for one in told] == [1800, 60]
+    assert events(parted, "validation") == events(whole, "validation")
+    assert events(parted, "test") == events(whole, "test")
+    in_parts = {"train.accumulation": 2, "train.num_threads": 2}
+    assert call([*tiny(parted, **in_parts), "--resume"]) == 0
+
+
 def test_a_run_goes_on_that_began_before_there_was_an_option(tmp_path, tiny, capsys):
     out = tmp_path / "run"
     assert call(tiny(out)) == 0
     options = json.loads((out / "options.json").read_text())
     of_now = dict(options["train"])
     of_now_model = json.loads(json.dumps(options["model"]))
-    del options["train"]["timeout"], options["train"]["skips_in_a_row"]
+    del options["train"]["ema_decay"], options["train"]["skips_in_a_row"]
     del (
         options["model"]["encoder"]["corrector"]["final_mlp"],
         options["model"]["encoder"]["inertia"],
     )
     (out / "options.json").write_text(json.dumps(options))
-    assert call([*tiny(out, **{"train.timeout": 60}), "--resume"]) == 2  # not what it did then
-    assert "train.timeout" in capsys.readouterr().err
+    changed = {"train.skips_in_a_row": 60}  # not what it did then
+    assert call([*tiny(out, **changed), "--resume"]) == 2
+    assert "train.skips_in_a_row" in capsys.readouterr().err
     assert call([*tiny(out), "--resume"]) == 0
     assert json.loads((out / "options.json").read_text())["train"] == of_now
     assert json.loads((out / "options.json").read_text())["model"] == of_now_model
