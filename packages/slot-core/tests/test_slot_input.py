@@ -25,7 +25,6 @@ WEIGHT = torch.rand(5, 6)
             SLOTS.half(),
             "torch.float16, expected torch.float32 as the weights that read them; slots",
         ),
-        (SLOTS.to("meta"), "the slots are on meta, the model is on cpu"),
     ],
 )
 def test_what_are_no_slots_is_told(slots: object, sentence: str):

@@ -24,8 +24,9 @@ def check_slots(slots: Any, slot_dim: int, weight: Tensor | None = None) -> None
     Args:
         slots: of a batch of videos.
         slot_dim: their width.
-        weight: one of those that read them, whose device and type they are to have; under autocast
-            another type will do, too. None where that is not known.
+        weight: one of those that read them, whose type they are to have; under autocast another
+            will do, too. None where that is not known. (Of devices PyTorch's own sentence says as
+            much, and weights may come to a device in the last moment.)
     """
     expected = EXPECTED.format(slot_dim)
     if not isinstance(slots, Tensor):
@@ -46,8 +47,6 @@ def check_slots(slots: Any, slot_dim: int, weight: Tensor | None = None) -> None
         raise InputError(f"the slots are {slots.dtype}, expected floats")
     if weight is None:
         return
-    if slots.device != weight.device:
-        raise InputError(f"the slots are on {slots.device}, the model is on {weight.device}")
     dtype = weight.dtype
     if not fits(slots, dtype):
         raise InputError(
