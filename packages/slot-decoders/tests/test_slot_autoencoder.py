@@ -199,6 +199,24 @@ def test_masks_reach_a_larger_size_between_the_middles_of_their_places(model: Sl
     torch.testing.assert_close(model.segment(video, source="decoder"), expected)
 
 
+def test_masks_between_two_places_are_not_tied_in_half_precision(
+    model: SlotAutoencoder, monkeypatch: pytest.MonkeyPatch
+):
+    """Two slots differ by one step of the type at a place, so by a part of it beside that."""
+    attention = torch.full((1, 3, 16, 16), 0.25, dtype=torch.bfloat16)
+    attention[:, :2] = 0.375
+    attention[:, 1, :, 8] += 2**-9
+
+    def correct(features: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        return slots, attention.flatten(2)
+
+    monkeypatch.setattr(model.encoder.corrector, "forward", correct)
+    masks = model.bfloat16().segment(torch.rand(1, 1, 3, 16, 128), source="encoder")
+    assert masks.dtype == torch.float32
+    ahead = (masks[0, 0, 1] > masks[0, 0, 0]).all(0).nonzero().flatten()
+    assert ahead.tolist() == list(range(60, 76))  # 8 for the place, and 4 on either side
+
+
 def test_a_pixel_is_kept_if_all_that_it_is_made_of_is(model: SlotAutoencoder):
     video = torch.rand(1, 1, 3, 32, 32)
     slots, places = torch.rand(1, 1, 3, 8), torch.ones(1, 1, 32, 32, dtype=torch.bool)

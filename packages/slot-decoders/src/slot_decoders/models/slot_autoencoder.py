@@ -416,7 +416,9 @@ def _masks(
         masks = decoded.masks if decoded else None
     if masks is None:
         raise InputError("this model's decoder makes no masks; use source='encoder'")
-    # No antialiasing, as in every published evaluation; it matters only when shrinking.
+    # In single precision at least, or places between two others would be tied; a corrector may be
+    # anybody's. No antialiasing, as in every published evaluation; it matters only when shrinking.
+    masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
     return resize(masks, size, antialias=False)
 
 
