@@ -141,6 +141,11 @@ def test_a_position_takes_the_pixel_in_which_its_middle_lies(size: tuple[int, in
     assert present.all()
 
 
+def test_another_kind_of_telling_is_refused(unchecked_types: None):
+    with pytest.raises(InputError, match="told of 'names'; expected one of boxes, points, masks"):
+        ClusteredSlots(3, on="names")  # pyright: ignore[reportArgumentType]: the test is of a word
+
+
 def test_telling_and_listening_belong_together():
     features, _ = three_clusters()
     told = torch.rand(2, 2, 2)

@@ -95,7 +95,9 @@ def test_gradients_reach_every_parameter():
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_what_cannot_be_used_is_told_in_a_sentence():
+def test_what_cannot_be_used_is_told_in_a_sentence(unchecked_types: None):
+    with pytest.raises(InputError, match="aggregation is 'median'; expected one of max, mean, sum"):
+        RelationReadout(6, aggregation="median")  # pyright: ignore[reportArgumentType]: no type
     with pytest.raises(InputError, match="num_layers is 0, expected at least 1"):
         RelationReadout(6, num_layers=0)
     readout = RelationReadout(6)

@@ -227,6 +227,9 @@ def test_what_cannot_be_used_is_told_in_a_sentence(slots: Tensor, unchecked_type
         numbered(slots[:, :, :3], 1)
     with pytest.raises(InputError, match="a width of 8 cannot be split among 3 heads"):
         tiny(num_heads=3)
+    for name in ("time_encoding", "slot_encoding"):
+        with pytest.raises(InputError, match=f"{name} is 'learnt'; expected sine or learned"):
+            tiny(num_slots=3, **{name: "learnt"})
     with pytest.raises(InputError, match="a width of 9 is odd"):
         tiny(model_dim=9, num_heads=3)
     with pytest.raises(InputError, match="the encoding of slots needs num_slots"):

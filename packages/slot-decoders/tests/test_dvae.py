@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slot_core import InputError
+from slot_core import ConfigError, InputError
 from slot_decoders import DVAE
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.tokenizers.codebook import codebook_use
@@ -100,6 +100,19 @@ def test_half_precision_works(dvae: DVAE, frames: Tensor):
     half = dvae.to(torch.bfloat16)
     assert half.reconstruct(frames.to(torch.bfloat16)).dtype == torch.bfloat16
     assert half(frames.to(torch.bfloat16)).total.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"end_temperature": 0.0}, "end_temperature is 0.0, expected a positive number"),
+        ({"start_temperature": -1.0}, "start_temperature is -1.0, expected a positive number"),
+        ({"anneal_fraction": 1.5}, "anneal_fraction is 1.5, expected 0 to 1"),
+    ],
+)
+def test_temperatures_that_cannot_be_are_refused(changes: dict[str, float], sentence: str):
+    with pytest.raises(ConfigError, match=sentence):
+        DVAE(vocab_size=5, hidden_dim=8, **changes)  # pyright: ignore[reportArgumentType]: by name
 
 
 def test_pictures_that_the_patches_do_not_fill_are_refused(dvae: DVAE):

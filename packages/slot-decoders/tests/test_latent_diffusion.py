@@ -223,6 +223,13 @@ def test_sizes_that_cannot_be_halved_are_refused(make: Make):
         )
 
 
+def test_another_target_and_a_scale_that_is_none_are_refused(make: Make, unchecked_types: None):
+    with pytest.raises(ConfigError, match="target is 'eps', expected one of epsilon, x0, v"):
+        make(target="eps")
+    with pytest.raises(ConfigError, match=r"latent_scale is 0\.0, expected a positive number"):
+        make(latent_scale=0.0)
+
+
 def test_beliefs_cannot_be_quantised_without_codes(make: Make):
     with pytest.raises(ConfigError, match="quantize_denoised is set, but the tokenizer has no cod"):
         make(pixels=True, quantize_denoised=True)

@@ -101,6 +101,11 @@ def test_channels_that_do_not_fit_the_groups_are_refused():
         VQVAE(**{**TINY, "channels": (8, 10)})
 
 
+def test_another_distance_is_refused(unchecked_types: None):
+    with pytest.raises(ConfigError, match="reconstruction is 'l2', expected 'l1' or 'mse'"):
+        VQVAE(**TINY, reconstruction="l2")  # pyright: ignore[reportArgumentType]: no such word
+
+
 def test_the_perceptual_term_is_weighed(monkeypatch: pytest.MonkeyPatch, frames: Tensor):
     monkeypatch.setattr(vqvae_file, "perceptual_distance", lambda *_: torch.tensor(2.0))
     losses = VQVAE(**TINY, perceptual_weight=0.25)(frames)

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from slot_core.conditioned_slots import (
+    AXES,
     ConditioningKind,
     checked,
     describe_boxes,
@@ -42,10 +43,17 @@ class ClusteredSlots(nn.Module):
         num_slots: how many; it can change after training.
         on: "boxes", "points" or "masks" of objects, told as to ``ConditionedSlots``, whose seeds
             come first, in the order told; None where nothing is told.
+
+    Raises:
+        InputError: if ``on`` is another word.
     """
 
     def __init__(self, num_slots: int, *, on: ConditioningKind | None = None) -> None:
         super().__init__()
+        if on is not None and on not in AXES:
+            raise InputError(
+                f"first slots cannot be told of '{on}'; expected one of {', '.join(AXES)}"
+            )
         self.num_slots = num_slots
         self.on: ConditioningKind | None = on
 

@@ -15,7 +15,7 @@ slots a set.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -38,7 +38,7 @@ class RelationReadout(nn.Module):
         both_orders: look at each pair twice, as (i, j) and as (j, i).
 
     Raises:
-        InputError: if ``num_layers`` is below 1.
+        InputError: if ``num_layers`` is below 1, or ``aggregation`` is another word.
     """
 
     def __init__(
@@ -53,6 +53,9 @@ class RelationReadout(nn.Module):
         super().__init__()
         if num_layers < 1:
             raise InputError(f"num_layers is {num_layers}, expected at least 1")
+        if aggregation not in get_args(Aggregation):
+            words = ", ".join(get_args(Aggregation))
+            raise InputError(f"aggregation is '{aggregation}'; expected one of {words}")
         self.slot_dim = slot_dim
         self.aggregation: Aggregation = aggregation
         self.both_orders = both_orders

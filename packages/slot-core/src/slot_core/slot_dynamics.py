@@ -20,7 +20,7 @@ from one frame to the next, and without it the model has to learn first how to c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +53,8 @@ class SlotFormer(nn.Module):
         residual: predict how slots change; before it has learned anything, they stay.
 
     Raises:
-        InputError: if ``num_heads`` does not divide ``model_dim``, waves do not fit its width, or
-            ``slot_encoding`` is given without ``num_slots``.
+        InputError: if ``num_heads`` does not divide ``model_dim``, waves do not fit its width, an
+            encoding is another word, or ``slot_encoding`` is given without ``num_slots``.
     """
 
     time_encoding: Tensor
@@ -106,6 +106,8 @@ class SlotFormer(nn.Module):
 
     def _encode(self, name: str, kind: Encoding, length: int, dim: int) -> None:
         """Keep the encoding of ``length`` positions under ``name``."""
+        if kind not in get_args(Encoding):
+            raise InputError(f"{name} is '{kind}'; expected {' or '.join(get_args(Encoding))}")
         if kind == "learned":
             self.register_parameter(name, nn.Parameter(torch.zeros(length, dim)))
         else:  # not persistent: it follows from the configuration

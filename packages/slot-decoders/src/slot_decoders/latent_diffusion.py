@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -69,8 +69,9 @@ class DiffusionDecoder(nn.Module):
         pixel_range: lowest and highest value of a pixel, where there is no tokenizer.
 
     Raises:
-        ConfigError: if the latents cannot be halved as often as the denoiser does, or
-            ``quantize_denoised`` is asked of a tokenizer without codes.
+        ConfigError: if the latents cannot be halved as often as the denoiser does, ``target`` is
+            another word, ``latent_scale`` is not positive, or ``quantize_denoised`` is asked of a
+            tokenizer without codes.
     """
 
     default_mask_source: MaskSource = "encoder"
@@ -88,6 +89,12 @@ class DiffusionDecoder(nn.Module):
         pixel_range: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
         super().__init__()
+        if target not in get_args(Target):
+            raise ConfigError(
+                f"target is '{target}', expected one of {', '.join(get_args(Target))}"
+            )
+        if not latent_scale > 0:
+            raise ConfigError(f"latent_scale is {latent_scale}, expected a positive number")
         quantizes = bool(tokenizer is not None and tokenizer.quantizes)
         if quantize_denoised and not quantizes:
             raise ConfigError("quantize_denoised is set, but the tokenizer has no codes")

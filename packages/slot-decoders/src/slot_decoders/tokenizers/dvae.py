@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from slot_core import Generators, InputError, LossOutput
+from slot_core import ConfigError, Generators, InputError, LossOutput
 from slot_core.compiling import compile_methods
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.tokenizers.codebook import codebook_use
@@ -42,6 +42,9 @@ class DVAE(nn.Module):
             different patches draw different tokens from the first step on, against the noise;
             a short training then uses more of the vocabulary.
         normed: False has biases instead of normalisation in the hidden layers, as STEVE's code.
+
+    Raises:
+        ConfigError: if a temperature is not positive, or ``anneal_fraction`` not from 0 to 1.
     """
 
     stride = 4  # pixels of a patch's side
@@ -60,6 +63,11 @@ class DVAE(nn.Module):
         normed: bool = True,
     ) -> None:
         super().__init__()
+        for name, value in (("start", start_temperature), ("end", end_temperature)):
+            if not value > 0:
+                raise ConfigError(f"{name}_temperature is {value}, expected a positive number")
+        if not 0 <= anneal_fraction <= 1:
+            raise ConfigError(f"anneal_fraction is {anneal_fraction}, expected 0 to 1")
         self.in_channels = in_channels
         self.vocab_size = vocab_size
         self.start_temperature = start_temperature

@@ -15,7 +15,7 @@ the one that commits the latents to it. And there is no discriminator, as in Slo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,7 @@ from slot_decoders.tokenizers.perceptual import perceptual_distance
 Frames = Float[Tensor, "batch 3 height width"]
 Latents = Float[Tensor, "batch channels latent_height latent_width"]
 Tokens = Int[Tensor, "batch latent_height latent_width"]
+Reconstruction = Literal["l1", "mse"]
 
 
 class VQVAE(nn.Module):
@@ -49,7 +50,8 @@ class VQVAE(nn.Module):
 
     Raises:
         InputError: if diffusers is not installed.
-        ConfigError: if ``num_groups`` does not divide the channels.
+        ConfigError: if ``num_groups`` does not divide the channels, or ``reconstruction`` is
+            another word.
     """
 
     quantizes = True
@@ -61,7 +63,7 @@ class VQVAE(nn.Module):
         layers_per_block: int = 2,
         latent_channels: int = 3,
         vocab_size: int = 4096,
-        reconstruction: Literal["l1", "mse"] = "l1",
+        reconstruction: Reconstruction = "l1",
         perceptual_weight: float = 1.0,
         num_groups: int = 32,
     ) -> None:
@@ -71,6 +73,8 @@ class VQVAE(nn.Module):
                 f"the channels {', '.join(map(str, channels))} of a VQ-VAE are not all multiples "
                 f"of num_groups, {num_groups}"
             )
+        if reconstruction not in get_args(Reconstruction):
+            raise ConfigError(f"reconstruction is '{reconstruction}', expected 'l1' or 'mse'")
         self.latent_channels = latent_channels
         self.stride = 2 ** (len(channels) - 1)
         self.vocab_size = vocab_size
