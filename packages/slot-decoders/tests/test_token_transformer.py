@@ -122,6 +122,22 @@ def test_a_token_is_drawn_from_the_softmax_of_the_top_k():
     torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.01, rtol=0)
 
 
+def test_tokens_are_of_the_slots_of_single_frames(slots: Tensor, unchecked_types: None):
+    made = decoder()
+    with pytest.raises(InputError, match=r"of one frame each, .*; those of videos are slots\.flat"):
+        made.generate(slots)
+    with pytest.raises(InputError, match=r"expected \[batch time slots 8\]"):
+        made.generate(slots[0, ..., 1:])
+    assert made.generate(slots.flatten(0, 1)).shape == (4, 6)
+
+
+def test_of_equally_likely_tokens_no_more_than_asked_for_are_drawn():
+    logits = torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0]).expand(400, -1)
+    drawn = choose_token(logits, 1.0, 2)
+    assert len(drawn.unique()) == 2
+    assert drawn.min() > 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -242,9 +242,16 @@ class TransformerDecoder(nn.Module):
             generator: draws the tokens.
 
         Raises:
-            InputError: if ``temperature`` or ``top_k`` is no positive number, ``top_k`` comes
-                without ``temperature``, or there is no such order.
+            InputError: if the slots have another shape or kind of numbers, ``temperature`` or
+                ``top_k`` is no positive number, ``top_k`` comes without ``temperature``, or there
+                is no such order.
         """
+        if slots.ndim != 3:
+            raise InputError(
+                f"the slots have the shape {list(slots.shape)}, expected those of one frame each, "
+                "[batch slots dim]; those of videos are slots.flatten(0, 1)"
+            )
+        self._check_slots(slots[:, None])
         self._check_choice(temperature, top_k, order)
         cache = self.empty_cache(slots, order)
         token, tokens = cache.begin, []
@@ -338,8 +345,9 @@ def choose_token(
     if temperature is None:
         return logits.argmax(dim=-1)
     if top_k is not None and top_k < logits.shape[-1]:
-        least = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        # By their places: of equal logits, as half precision has many, no more than asked for.
+        likely = logits.topk(top_k, dim=-1)
+        logits = torch.full_like(logits, -torch.inf).scatter(-1, likely.indices, likely.values)
     return (logits / temperature + gumbel_noise(logits, generator)).argmax(dim=-1)
 
 
