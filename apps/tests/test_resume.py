@@ -23,7 +23,7 @@ MODELS = {
 }
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """What no command knows a sentence for, as there is nobody left to say it."""
 
 
@@ -39,7 +39,7 @@ class Stops:
     def __getitem__(self, index):
         self.left -= 1
         if self.left < 0:
-            raise Gone
+            raise GoneError
         return self.dataset[index]
 
 
@@ -60,7 +60,7 @@ def test_two_interruptions_change_nothing(tmp_path, tiny, monkeypatch, changes):
                     else slot_data.load_dataset_by_name(*a, **k)
                 ),
             )
-            with pytest.raises(Gone):
+            with pytest.raises(GoneError):
                 run(train.main, [*tiny(broken, **changes), "--resume"])
     assert 0 < last_step(broken) < 8
     with pytest.raises(SystemExit):

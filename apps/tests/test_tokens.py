@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from runs import assert_equal_runs, last_step
-from test_resume import Gone, Stops
+from test_resume import GoneError, Stops
 from typer.testing import CliRunner
 
 import predict
@@ -143,7 +143,7 @@ def test_two_interruptions_change_nothing(tmp_path, tokenizer, slate, monkeypatc
                     Stops(load(*a, **k), count) if k["split"] == "train" else load(*a, **k)
                 ),
             )
-            with pytest.raises(Gone):
+            with pytest.raises(GoneError):
                 run(train.main, [*slate(broken, tokenizer, **changes), "--resume"])
     assert 0 < last_step(broken) < 8
     assert ending(train.main, [*slate(broken, tokenizer, **changes), "--resume"]) == 0
