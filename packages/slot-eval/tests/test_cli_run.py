@@ -119,6 +119,7 @@ def test_run_scores_saves_and_can_be_scored_again(cli, tmp_path):
         "command": "run",
         "split": "test",
         "options": {"count": 7},
+        "model_options": {},
         "limit": 6,
         "source": "decoder",
         "batch_size": 4,
