@@ -148,7 +148,7 @@ def frame_times(path: Path) -> FrameTimes:
     """Raises DataError if the file cannot be read, has no frames, or ends early."""
     with _opened(path) as (container, stream):
         times = None
-        unit = stream.time_base or Fraction(1)
+        unit = Fraction(stream.time_base or 1)  # PyAV has a type of its own from 19 on
         # The others do not tell what they show before they are decoded: see the top of this file.
         if container.format.name != "avi" and stream.codec_context.name != "vp8":
             times = _times_of_packets(path, container.demux(stream), unit)
@@ -158,7 +158,7 @@ def frame_times(path: Path) -> FrameTimes:
         if not times.count:
             raise DataError(f"video {path} has no frames")
         if not times.shown:
-            times = replace(times, unit=1 / (stream.average_rate or Fraction(25)))
+            times = replace(times, unit=1 / Fraction(stream.average_rate or 25))
         _refuse_cut_off(path, times, _declared_seconds(container, stream))
     return times
 
@@ -258,5 +258,6 @@ def _number(shown: array[int], frame: VideoFrame) -> int:
 
 def _pixels(frame: VideoFrame) -> np.ndarray:
     """uint8 [H W 3], turned by the file's display matrix, as pictures are by their EXIF."""
-    pixels = frame.to_ndarray(format="rgb24")
+    # PyAV keeps what converts colours, and threads of it would not be there in forked workers.
+    pixels = frame.to_ndarray(format="rgb24", threads=1)
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
