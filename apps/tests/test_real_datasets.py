@@ -4,12 +4,15 @@ samples, a few steps of a tiny model each."""
 from __future__ import annotations
 
 import json
+import operator
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import predict
@@ -109,3 +112,19 @@ def test_trains_is_scored_and_drawn(tmp_path, tiny, samples, name, folder, split
             assert labels.size == (width, height)
             assert np.asarray(labels).max() < 4
     assert (found / "overview.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "splits", "options"), SAMPLES, ids=[f"{s[0]}-{s[1]}" for s in SAMPLES]
+)
+def test_a_worker_that_is_not_forked_reads_the_same(samples, name, folder, splits, options):
+    """It is sent the dataset, before and after something was read."""
+    dataset = load_dataset_by_name(name, split=splits[0], root=str(samples / folder), **options)
+    fresh = pickle.dumps(dataset)
+    first = dataset[0]
+    for sent in (fresh, pickle.dumps(dataset)):
+        again = pickle.loads(sent)[0]
+        assert again.keys() == first.keys()
+        for key, value in first.items():
+            same = torch.equal if isinstance(value, torch.Tensor) else operator.eq
+            assert same(again[key], value), key
