@@ -119,9 +119,9 @@ def test_a_worker_that_is_not_forked_reads_the_same(samples, name, folder, split
     """It is sent the dataset, before and after something was read."""
     dataset = load_dataset_by_name(name, split=splits[0], root=str(samples / folder), **options)
     fresh = pickle.dumps(dataset)
-    first = dataset[0]
+    first: dict[str, Any] = {**dataset[0]}
     for sent in (fresh, pickle.dumps(dataset)):
-        again = pickle.loads(sent)[0]
+        again: dict[str, Any] = pickle.loads(sent)[0]
         assert again.keys() == first.keys()
         for key, value in first.items():
             assert np.array_equal(again[key], value), key
