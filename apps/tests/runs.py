@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
+
+from slot_core import LossOutput
 
 APPS = Path(__file__).parents[1]
 TRAIN = APPS / "train.py"
@@ -123,3 +127,17 @@ def _assert_equal(one: Any, other: Any) -> None:
             _assert_equal(left, right)
     else:
         assert one == other
+
+
+def poisoned(forward: Callable[..., LossOutput], steps: Collection[int]) -> Callable[..., Any]:
+    """A model's ``forward``, of which these training steps, counted from 1, have a loss that is not
+    a number."""
+    seen = iter(range(1, 1000))
+
+    def poisonous(*arguments: Any, **options: Any) -> LossOutput:
+        losses = forward(*arguments, **options)
+        if torch.is_grad_enabled() and next(seen) in steps:  # not of held-out samples
+            return replace(losses, total=losses.total * math.nan)
+        return losses
+
+    return poisonous

@@ -15,14 +15,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from runs import assert_equal_runs, events, finish, last_step, process_of_rank, start
+from runs import assert_equal_runs, events, finish, last_step, poisoned, process_of_rank, start
 from safetensors import safe_open
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -114,16 +113,7 @@ def test_the_second_signal_of_a_kind_is_what_it_was_before():
 
 
 def poison(patch, steps):
-    """Make the loss of these training steps, counted from 1, not a number."""
-    honest, seen = SlotAutoencoder.forward, iter(range(1, 100))
-
-    def poisoned(*arguments, **options):
-        losses = honest(*arguments, **options)
-        if torch.is_grad_enabled() and next(seen) in steps:  # not of held-out samples
-            return replace(losses, total=losses.total * math.nan)
-        return losses
-
-    patch.setattr(SlotAutoencoder, "forward", poisoned)
+    patch.setattr(SlotAutoencoder, "forward", poisoned(SlotAutoencoder.forward, steps))
 
 
 def test_a_loss_that_is_not_finite_is_passed_over_counted_and_its_batch_kept(

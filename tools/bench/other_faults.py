@@ -21,10 +21,11 @@ from typing import Any
 
 from forked_runs import Attempt, Clock, Ended, at_steps, end, finish, fork, newest
 from pieces import Writer, contents, draw_pictures, extraction, preparation
-from runs import assert_equal_runs, events, last_step
+from runs import assert_equal_runs, events, last_step, poisoned
 
 import train
 from slot_core import HubModel
+from slot_decoders.models import SlotAutoencoder
 
 AT = 22  # the step of the fault, two after a checkpoint
 APART = "SLOTS_FAULTS_APART"  # set where file systems may be mounted
@@ -133,13 +134,7 @@ def loss_not_finite(place: Place) -> Cost:
     out, clock = place.folder / "nan", Clock()
 
     def poison(rank: int) -> None:
-        honest, step = train.inputs_of, iter(range(1, 100))
-
-        def poisoned(*arguments: Any) -> Any:
-            video, *rest = honest(*arguments)
-            return (video * (float("nan") if next(step) == AT else 1), *rest)
-
-        train.inputs_of = poisoned
+        SlotAutoencoder.forward = poisoned(SlotAutoencoder.forward, {AT})
         at_steps(set(), lambda: None, clock)
 
     ended = finish(Attempt(out, patch=poison))

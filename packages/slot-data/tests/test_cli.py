@@ -157,7 +157,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, monkeypatch, a
 def test_a_wrong_flag_ends_with_code_2(run):
     code, _, errors = run("show", "shapes", "--colour", "red")
     assert code == 2
-    assert errors.startswith("error: No such option: --colour")
+    assert errors.startswith("error: No such option")  # the rest depends on typer's version
+    assert "--colour" in errors
     assert errors.endswith("; --help shows what is expected\n")
     assert errors.count("\n") == 1
 
