@@ -137,6 +137,7 @@ run_and_leave(main)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "printed"),
     [(0, "done, and put away\n"), (75, "done, and put away\n"), (2, ", and put away\n")],

@@ -28,6 +28,7 @@ def test_every_family_is_in_a_group():
     assert sorted(sum(GROUPS.values(), ())) == sorted(FAMILIES)
 
 
+@pytest.mark.slow
 def test_compiled_steps_of_savi_are_the_same():
     check_all("savi")
 

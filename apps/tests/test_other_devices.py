@@ -94,6 +94,7 @@ for mixed in (
 """
 
 
+@pytest.mark.slow
 def test_the_pretended_device_mixes_with_no_other():
     """Its sentences are PyTorch's, as far as they go."""
     done = process("-c", MIXED)

@@ -33,6 +33,7 @@ def rows(out: Path, *arguments: str) -> list[dict[str, Any]]:
     return written["rows"]
 
 
+@pytest.mark.slow
 def test_what_is_not_ready_in_time_is_said_and_the_file_is_whole(tmp_path: Path):
     found = rows(
         tmp_path / "gpu.json", "--minutes", "0.02", "--together", "1", "--only", "steve-train"

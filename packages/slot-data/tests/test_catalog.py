@@ -205,6 +205,7 @@ def test_the_entry_point_for_evaluation():
     assert entry.load() is load_dataset_by_name
 
 
+@pytest.mark.slow
 def test_importing_needs_numpy_torch_pillow_and_typer_only():
     command = [sys.executable, "-c", LIST_MODULES]
     run = subprocess.run(command, capture_output=True, text=True, check=True)

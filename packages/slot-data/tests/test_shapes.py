@@ -49,6 +49,7 @@ def test_first_samples_are_the_committed_ones(level, num_frames):
     assert digest(dataset, range(8)) == HASHES[level, num_frames]
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same():
     command = [sys.executable, "-c", PRINT_HASH]
     there = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 # what may not come along, though an environment may hold it
 UNWANTED = {"PIL", "pandas", "sklearn", "matplotlib", "typer", "diffusers", "transformers"}
 SIBLINGS = {"slot_core", "slot_decoders", "slot_data"}
@@ -17,6 +19,7 @@ print(json.dumps([top(sys.modules), top(set(sys.modules) - before)]))
 """
 
 
+@pytest.mark.slow
 def test_importing_the_metrics_in_a_fresh_process_is_light():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     loaded, added = (set(names) for names in json.loads(done.stdout))
