@@ -6,7 +6,8 @@ weights are gathered for the forward and backward pass. Frozen parts (tokenizers
 neither, and stay whole on each process, so that they can also be used beside ``forward``.
 
 Models are scored, drawn and saved whole: checkpoints are the same files however a run is launched,
-and a run may go on under another launcher. In an undivided model nothing here changes anything.
+and a run may go on under another launcher. In an undivided model nothing here changes anything, and
+PyTorch's divided tensors, which take seconds to import, are left alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import convert_outputs_to_fp32
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def prepare(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
@@ -48,7 +48,7 @@ def gathered(value: Any, device: str | None = None) -> Any:
         device: where to keep what was gathered, one tensor after the other: on the "cpu" there is
             room for an optimizer's whole state. Where the shards are if None.
     """
-    if isinstance(value, DTensor):
+    if _is_divided(value):
         whole = value.full_tensor()
         return whole if device is None else whole.to(device)
     if isinstance(value, Mapping):
@@ -88,6 +88,11 @@ class WholeCopy:
         self.model.load_state_dict(gathered(model.state_dict()))
 
 
+def _is_divided(value: Any) -> bool:
+    """Whether it is a DTensor, the tensor of which each process keeps a part."""
+    return hasattr(value, "full_tensor")
+
+
 def _is_frozen(part: nn.Module) -> bool:
     parameters = list(part.parameters())
     return bool(parameters) and not any(one.requires_grad for one in parameters)
@@ -95,9 +100,12 @@ def _is_frozen(part: nn.Module) -> bool:
 
 def _part(value: Any, parameter: Tensor) -> Any:
     """What a process keeps of a tensor that has one number for each of the parameter's."""
-    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+    if not _is_divided(parameter) or value.shape != parameter.shape:
         return value
-    mesh = parameter.device_mesh
+    from torch.distributed.tensor import distribute_tensor
+
+    divided: Any = parameter
+    mesh = divided.device_mesh
     whole = value.to(parameter.device)
     # Each process has read the whole, so none needs to be sent its part.
-    return distribute_tensor(whole, mesh, parameter.placements, src_data_rank=None)
+    return distribute_tensor(whole, mesh, divided.placements, src_data_rank=None)

@@ -42,6 +42,20 @@ def test_threads_that_wait_sleep_unless_told_otherwise(app: Path, stated: str | 
     assert done.stdout.strip() == (stated or "PASSIVE")
 
 
+def test_a_mistake_is_told_before_what_a_training_alone_needs_is_imported():
+    code = "import sys, train; print([name for name in sys.argv[1:] if name in sys.modules])"
+    heavy = ["torch._dynamo", "torch.distributed.tensor", "sympy", "matplotlib", "diffusers"]
+    environment = {**os.environ, "PYTHONPATH": str(APPS)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "torch", *heavy],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "['torch']\n"
+
+
 # In the place of torch: while it is imported, Ctrl-C is pressed.
 PRESSED = """
 import os, signal, time

@@ -209,6 +209,15 @@ def test_a_place_that_is_neither_folder_nor_repository(name: str):
     assert str(caught.value) == f"{name}: there is no such folder"
 
 
+def test_a_folder_has_no_revisions(saved: Path):
+    with pytest.raises(CheckpointError) as caught:
+        TinyModel.from_pretrained(saved, revision="v2")
+    assert str(caught.value) == (
+        f"{saved}: is a folder on this machine, which has no revision 'v2'; leave the revision "
+        "out, or name a repository of the Hub"
+    )
+
+
 def test_a_model_must_say_how_it_is_built():
     with pytest.raises(TypeError, match="must define from_config"):
         HubModel.from_config(TinyConfig())

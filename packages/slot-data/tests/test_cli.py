@@ -39,12 +39,13 @@ def test_an_interrupt_is_one_word_and_130(run, monkeypatch):
     assert run("info") == (130, "", "interrupted\n")
 
 
-def test_a_place_without_rights_is_one_sentence(run, monkeypatch):
+@pytest.mark.parametrize(("place", "named"), [("pictures", "pictures"), (None, "a file")])
+def test_a_place_without_rights_is_one_sentence(run, monkeypatch, place, named):
     def forbidden():
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "pictures")
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place)
 
     monkeypatch.setattr(catalog, "names", forbidden)
-    told = "error: pictures: Permission denied; this user may not read or write it\n"
+    told = f"error: {named}: Permission denied; this user may not read or write it\n"
     assert run("info") == (2, "", told)
 
 

@@ -219,6 +219,8 @@ def test_another_class_and_another_layout_are_refused(tmp_path: Path):
         CheckpointError, match="nowhere: holds no autoencoder in the layout of diff"
     ):
         start_tokenizer(tiny_model(KL), tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="tiny: is a folder on this machine, which has no re"):
+        start_tokenizer(tiny_model(TINY), tmp_path / "tiny", revision="v2")
 
 
 def test_weights_are_strict_both_ways(tmp_path: Path):

@@ -281,12 +281,13 @@ def test_an_interrupt_is_one_word_and_130(cli, monkeypatch):
     assert cli("seeds", "anywhere") == (130, "", "interrupted\n")
 
 
-def test_a_place_without_rights_is_one_sentence(cli, monkeypatch):
+@pytest.mark.parametrize(("place", "named"), [("scores", "scores"), (None, "a file")])
+def test_a_place_without_rights_is_one_sentence(cli, monkeypatch, place, named):
     def forbidden(*_):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "scores")
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place)
 
     monkeypatch.setattr("slot_eval.commands.results.read_result", forbidden)
-    told = "error: scores: Permission denied; this user may not read or write it\n"
+    told = f"error: {named}: Permission denied; this user may not read or write it\n"
     assert cli("seeds", "anywhere") == (2, "", told)
 
 

@@ -234,10 +234,12 @@ def locate_checkpoint(
         files: which of the repository's to download, as far as it has them.
 
     Raises:
-        CheckpointError: if it is neither a folder nor a repository that can be reached.
+        CheckpointError: if it is neither a folder nor a repository that can be reached, or a
+            folder is asked for in a revision.
     """
     folder = Path(repo_or_folder)
     if folder.is_dir():
+        check_no_revision(folder, revision)
         return folder
     if folder.exists():
         raise CheckpointError(
@@ -261,6 +263,19 @@ def locate_checkpoint(
             f"{repo_or_folder}: there is no such folder, and the Hub gave no such repository "
             f"({_reason(error)})"
         ) from None
+
+
+def check_no_revision(folder: str | Path, revision: str | None) -> None:
+    """Refuse a revision of a folder on this machine, which is as it is.
+
+    Raises:
+        CheckpointError: if there is one.
+    """
+    if revision is not None:
+        raise CheckpointError(
+            f"{folder}: is a folder on this machine, which has no revision '{revision}'; leave "
+            "the revision out, or name a repository of the Hub"
+        )
 
 
 def read_description(folder: Path) -> dict[str, Any]:

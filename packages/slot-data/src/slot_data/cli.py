@@ -47,7 +47,8 @@ def main() -> None:
     except CLICK_ERROR as error:
         fail(usage(error.format_message()))  # pyright: ignore[reportAttributeAccessIssue]: click's
     except PermissionError as error:
-        fail(f"{error.filename}: {error.strerror}; this user may not read or write it")
+        place = error.filename or "a file"
+        fail(f"{place}: {error.strerror or error}; this user may not read or write it")
     except typer.Abort:  # by which an older typer tells of it
         leave(INTERRUPTED)
     else:

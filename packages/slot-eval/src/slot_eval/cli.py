@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CLICK_ERROR as error:
         fail(usage(error.format_message()))  # pyright: ignore[reportAttributeAccessIssue]: click's
     except PermissionError as error:
-        fail(f"{error.filename}: {error.strerror}; this user may not read or write it")
+        place = error.filename or "a file"
+        fail(f"{place}: {error.strerror or error}; this user may not read or write it")
     except torch.OutOfMemoryError as error:
         told = first_line(error).partition(". ")[0]
         fail(f"not enough memory ({told}); a smaller --batch-size needs less")

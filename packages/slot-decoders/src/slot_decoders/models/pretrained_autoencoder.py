@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slot_core import CheckpointError, ConfigError
+from slot_core.hub import check_no_revision
 from slot_decoders.diffusers_extra import import_diffusers
 from slot_decoders.models.configs import PreprocessingConfig
 from slot_decoders.tokenizers import AutoencoderKL, AutoencoderTiny
@@ -42,7 +43,8 @@ def load_autoencoder(
         revision: branch, tag or commit on the Hub.
 
     Raises:
-        CheckpointError: if it cannot be found or read, or is of another class.
+        CheckpointError: if it cannot be found or read, is of another class, or is a folder and
+            asked for in a revision.
         ConfigError: if pictures do not come in [-1, 1], or the network is of other sizes; the
             sentence names the first key that differs.
     """
@@ -75,11 +77,11 @@ def load_autoencoder(
 
 def _place(kind: Any, repo_or_folder: str | Path, revision: str | None) -> dict[str, Any]:
     """Where in it the autoencoder lies: at its root, or in a pipeline's subfolder."""
-    place: dict[str, Any] = {} if revision is None else {"revision": revision}
-    if Path(repo_or_folder, SUBFOLDER, "config.json").is_file():
-        return place | {"subfolder": SUBFOLDER}
     if Path(repo_or_folder).is_dir():
-        return place
+        check_no_revision(repo_or_folder, revision)
+        inside = Path(repo_or_folder, SUBFOLDER, "config.json").is_file()
+        return {"subfolder": SUBFOLDER} if inside else {}
+    place: dict[str, Any] = {} if revision is None else {"revision": revision}
     try:
         kind.load_config(repo_or_folder, **place)
     except OSError:
