@@ -153,6 +153,8 @@ def main(
     published.to(accelerator.device)
     if options.train.compile:
         model.compile()
+    if options.train.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
     trained, optimizer = prepare(accelerator, model, optimizer)
     if checkpoint is not None:
         load_optimizer(optimizer, state["optimizer"])

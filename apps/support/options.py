@@ -35,7 +35,14 @@ DEFAULT_RECIPE = "slot_attention/shapes"
 # and kept of the run.
 FREE_PARTS = ("log", "checkpoint")
 FREE = {
-    "train": ("accumulation", "num_threads", "timeout", "compare_ranks_every", "cache"),
+    "train": (
+        "accumulation",
+        "num_threads",
+        "timeout",
+        "compare_ranks_every",
+        "cache",
+        "gradient_checkpointing",
+    ),
     "validation": ("num_pictures", "batch_size"),
     "data": ("num_workers",),
 }
@@ -110,6 +117,7 @@ class TrainOptions(StrictConfig):
     seed: NonNegativeInt = 0
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     compile: bool = False
+    gradient_checkpointing: bool = False  # less memory for a further forward pass in each step
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     num_threads: NonNegativeInt = 0  # of one process on the CPU; 0: the cores, shared fairly
     frozen: tuple[str, ...] = ()  # parts that keep the weights they begin with, such as encoder

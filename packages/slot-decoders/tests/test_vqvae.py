@@ -107,7 +107,11 @@ def test_another_distance_is_refused(unchecked_types: None):
 
 
 def test_the_perceptual_term_is_weighed(monkeypatch: pytest.MonkeyPatch, frames: Tensor):
-    monkeypatch.setattr(vqvae_file, "perceptual_distance", lambda *_: torch.tensor(2.0))
+    monkeypatch.setattr(
+        vqvae_file,
+        "perceptual_distances",
+        lambda painted, _: painted.new_full((len(painted),), 2.0),
+    )
     losses = VQVAE(**TINY, perceptual_weight=0.25)(frames)
     assert losses.parts["perceptual"] == 2
     expected = losses.parts["reconstruction"] + losses.parts["quantization"] + 0.5

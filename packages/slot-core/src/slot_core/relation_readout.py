@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core.errors import InputError
+from slot_core.recomputing import recompute_methods
 from slot_core.slot_input import check_slots
 
 Aggregation = Literal["max", "mean", "sum"]
@@ -81,12 +82,22 @@ class RelationReadout(nn.Module):
                 f"there are {num_slots} slots in {time} frames; an answer about pairs needs at "
                 "least 2 slots in 1 frame"
             )
+        return self.output(self.related(slots)).squeeze(-1).amax(1)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the relations, some frames after the other; see recomputing.py."""
+        recompute_methods(self, "related", batch_axes=2)
+
+    def related(
+        self, slots: Float[Tensor, "batch time slots dim"]
+    ) -> Float[Tensor, "batch time hidden"]:
+        """The relations of each frame, brought together."""
+        num_slots = slots.shape[2]
         first, second = torch.triu_indices(num_slots, num_slots, 1, device=slots.device)
         if self.both_orders:
             first, second = torch.cat([first, second]), torch.cat([second, first])
         pairs = torch.cat([slots[:, :, first], slots[:, :, second]], -1)
-        relations = self.relation(pairs)
-        return self.output(self._aggregate(relations)).squeeze(-1).amax(1)
+        return self._aggregate(self.relation(pairs))
 
     def _aggregate(
         self, relations: Float[Tensor, "batch time pairs hidden"]

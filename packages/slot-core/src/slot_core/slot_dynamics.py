@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from slot_core.compiling import compile_methods
 from slot_core.errors import InputError
+from slot_core.recomputing import recompute_methods
 from slot_core.slot_input import check_slots
 
 Encoding = Literal["sine", "learned"]
@@ -172,6 +173,11 @@ class SlotFormer(nn.Module):
         ``options`` are those of ``torch.compile``.
         """
         compile_methods(self, "next_frame", **options)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute each layer of each predicted frame; see recomputing.py."""
+        for layer in self.layers:
+            recompute_methods(layer, "newest")
 
     def next_frame(
         self, window: Float[Tensor, "batch burn_in slots model_dim"]

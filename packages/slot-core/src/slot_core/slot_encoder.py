@@ -19,6 +19,7 @@ from slot_core.errors import InputError
 from slot_core.noise import Generators, standard_normal
 from slot_core.outputs import EncoderState, SlotOutput
 from slot_core.position_embedding import PositionEmbedding
+from slot_core.recomputing import recompute_methods
 from slot_core.slot_initializers import Conditioning
 from slot_core.video_input import check_video
 
@@ -146,16 +147,36 @@ class SlotEncoder(nn.Module):
         First slots are drawn between; see compiling.py. ``options`` are those of
         ``torch.compile``.
         """
-        compile_methods(self, "features", **options)
+        compile_methods(self, "maps", "projected", **options)
         compile_methods(self.corrector, "forward", **options)
         if self.predictor is not None:
             compile_methods(self.predictor, "forward", **options)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute features frame by frame, and what is done in every frame; see recomputing.py.
+
+        Not the maps of a backbone that is frozen, or sees to itself by a method of this name.
+        """
+        own = getattr(self.backbone, "enable_gradient_checkpointing", None)
+        trains = any(parameter.requires_grad for parameter in self.backbone.parameters())
+        if own is not None:
+            own()
+        apart = own is not None or not trains
+        recompute_methods(self, "projected" if apart else "features", batch_axes=2)
+        recompute_methods(self.corrector, "forward")
+        if self.predictor is not None:
+            recompute_methods(self.predictor, "forward")
 
     def features(
         self, video: Float[Tensor, "batch time 3 height width"], maps: Maps | None = None
     ) -> tuple[Float[Tensor, "batch time positions dim"], tuple[int, int]]:
         """Projected features of all frames in one call, and the size of their grid."""
-        maps = self.maps(video) if maps is None else maps
+        return self.projected(self.maps(video) if maps is None else maps)
+
+    def projected(
+        self, maps: Maps
+    ) -> tuple[Float[Tensor, "batch time positions dim"], tuple[int, int]]:
+        """The same of the backbone's feature maps."""
         embedded = self.position_embedding(maps.flatten(0, 1))
         features = self.projection(embedded.flatten(2).transpose(1, 2))
         return features.unflatten(0, maps.shape[:2]), (maps.shape[-2], maps.shape[-1])

@@ -82,6 +82,10 @@ class DenoiserUNet(nn.Module):
         """Compile the network; ``options`` are those of ``torch.compile``."""
         compile_methods(self.network, "forward", **options)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute each residual and each transformer block, as diffusers does it."""
+        self.network.enable_gradient_checkpointing()
+
     def forward(
         self,
         latents: Latents,

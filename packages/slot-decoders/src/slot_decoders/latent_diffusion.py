@@ -135,6 +135,10 @@ class DiffusionDecoder(nn.Module):
         if self.tokenizer is not None:
             self.tokenizer.compile(*args, **options)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the denoiser's blocks; the tokenizer keeps nothing for gradients."""
+        self.denoiser.enable_gradient_checkpointing()
+
     def forward(
         self,
         slots: Slots,

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput, PositionEmbedding
 from slot_core.compiling import compile_methods
 from slot_core.protocols import MaskSource
+from slot_core.recomputing import recompute_methods
 from slot_core.slot_input import check_slots, check_target
 
 
@@ -115,7 +116,11 @@ class SpatialBroadcastDecoder(nn.Module):
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile all of ``decode`` but its checks; ``options`` are those of ``torch.compile``."""
-        compile_methods(self, "_mixed", **options)
+        compile_methods(self, "components", "_mixed", **options)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute some slots' pictures after the other; see slot_core.recomputing."""
+        recompute_methods(self, "components", batch_axes=3)
 
     def decode(
         self,
@@ -128,11 +133,18 @@ class SpatialBroadcastDecoder(nn.Module):
             InputError: if the slots have another shape or kind of numbers.
         """
         check_slots(slots, self.slot_dim, self.position_embedding.linear.weight)
-        return self._mixed(slots)
+        return self._mixed(self.components(slots))
 
-    def _mixed(self, slots: Float[Tensor, "batch time slots dim"]) -> DecoderOutput:
+    def components(
+        self, slots: Float[Tensor, "batch time slots dim"]
+    ) -> Float[Tensor, "batch time slots channels_and_mask height width"]:
+        """Each slot's own picture, and its mask's logits behind the colours."""
         decoded = self.output(self.layers[1:](self._broadcast(slots.flatten(0, 2))))
-        decoded = decoded.unflatten(0, slots.shape[:3])
+        return decoded.unflatten(0, slots.shape[:3])
+
+    def _mixed(
+        self, decoded: Float[Tensor, "batch time slots channels_and_mask height width"]
+    ) -> DecoderOutput:
         components, logits = decoded[:, :, :, :-1], decoded[:, :, :, -1]
         # In single precision at least, so that the masks of a half-precision model sum to 1.
         masks = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=2)

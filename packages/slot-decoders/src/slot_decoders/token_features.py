@@ -38,6 +38,9 @@ class TokenFeatures(nn.Module):
         self.tokenizer.eval()
         return self
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Nothing: tokens are looked up, and the tokenizer has no gradients."""
+
     def forward(
         self, frames: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch dim rows columns"]:

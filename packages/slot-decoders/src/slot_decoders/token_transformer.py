@@ -24,6 +24,7 @@ from slot_core import ConfigError, DecoderOutput, Generators, InputError, LossOu
 from slot_core.compiling import compile_methods
 from slot_core.noise import integers
 from slot_core.protocols import MaskSource
+from slot_core.recomputing import enable_gradient_checkpointing, recompute_methods
 from slot_core.slot_input import check_codes, check_slots, check_target
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.token_blocks import LayerCache, TokenBlock, linear
@@ -145,6 +146,18 @@ class TransformerDecoder(nn.Module):
         compile_methods(self, "step", **options)
         self.tokenizer.compile(*args, **options)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute each layer, and the logits with their loss, some frames after the other.
+
+        The tokenizer's too, which gradients pass with a ``reconstruction_weight``. See
+        slot_core.recomputing.
+        """
+        for block in self.blocks:
+            recompute_methods(block, "forward")
+        recompute_methods(self, "_cross_entropies", batch_axes=1)
+        if self.reconstruction_weight:
+            enable_gradient_checkpointing(self.tokenizer)
+
     def forward(
         self,
         slots: Float[Tensor, "batch time slots dim"],
@@ -171,14 +184,18 @@ class TransformerDecoder(nn.Module):
             check_codes(codes, slots, self.grid_size)
             tokens = codes.flatten(0, 1).flatten(1)
         order = self._draw_orders(len(tokens), generator)
-        logits = self.logits(slots.flatten(0, 1), tokens, order)
+        patches = self._patches(slots.flatten(0, 1), tokens, order)
         wanted = tokens.gather(1, self.order_table[order])
-        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
-        total, parts = loss, {"cross_entropy": loss}
-        if self.reconstruction_weight:
-            parts["reconstruction"] = self._painting_loss(logits, order, frames, generator)
-            total = loss + self.reconstruction_weight * parts["reconstruction"]
-        return LossOutput(total=total, parts=parts)
+        if not self.reconstruction_weight:
+            loss = self._cross_entropies(patches, wanted).mean()
+            return LossOutput(total=loss, parts={"cross_entropy": loss})
+        logits = self._read(patches)
+        loss = cross_entropies(logits, wanted).mean()
+        painting = self._painting_loss(logits, order, frames, generator)
+        return LossOutput(
+            total=loss + self.reconstruction_weight * painting,
+            parts={"cross_entropy": loss, "reconstruction": painting},
+        )
 
     def logits(
         self,
@@ -196,6 +213,15 @@ class TransformerDecoder(nn.Module):
         """
         if order is None:
             order = tokens.new_zeros(len(tokens))
+        return self._read(self._patches(slots, tokens, order))
+
+    def _patches(
+        self,
+        slots: Float[Tensor, "batch slots dim"],
+        tokens: Int[Tensor, "batch positions"],
+        order: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch positions model_dim"]:
+        """What the last layer gives for every token, in the order of painting."""
         places = self.order_table[order]
         begin = (self.tokenizer.vocab_size + order)[:, None]
         before = torch.cat([begin, tokens.gather(1, places)[:, :-1]], dim=1)
@@ -204,7 +230,21 @@ class TransformerDecoder(nn.Module):
         slots = self.slot_projection(slots)
         for block in self.blocks:
             patches = block(patches, slots)
+        return patches
+
+    def _read(
+        self, patches: Float[Tensor, "batch positions model_dim"]
+    ) -> Float[Tensor, "batch positions vocab"]:
+        """The logits that the last layer's patches stand for."""
         return _precise(self.head(self.norm(patches)))
+
+    def _cross_entropies(
+        self,
+        patches: Float[Tensor, "batch positions model_dim"],
+        wanted: Int[Tensor, "batch positions"],
+    ) -> Float[Tensor, "batch positions"]:
+        """Of every token; the logits of all, the largest tensor here, are not needed after."""
+        return cross_entropies(self._read(patches), wanted)
 
     @torch.no_grad()
     def decode(
@@ -349,6 +389,14 @@ def choose_token(
         likely = logits.topk(top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, likely.indices, likely.values)
     return (logits / temperature + gumbel_noise(logits, generator)).argmax(dim=-1)
+
+
+def cross_entropies(
+    logits: Float[Tensor, "batch positions vocab"], wanted: Int[Tensor, "batch positions"]
+) -> Float[Tensor, "batch positions"]:
+    """Of each token that is wanted."""
+    losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+    return losses.view_as(wanted)
 
 
 def _precise(logits: Float[Tensor, ...]) -> Float[Tensor, ...]:

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slot_core.errors import InputError
+from slot_core.recomputing import recompute_methods
 
 Kind = Literal["dino", "dinov2"]
 
@@ -116,6 +117,18 @@ class ViT(nn.Module):
         """Set training mode, from which a frozen ViT stays out."""
         super().train(mode and not self.frozen)
         return self
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute each block, of one that trains; see recomputing.py.
+
+        As transformers does by itself, but also outside of training mode, and by no method of its
+        that changes its name.
+        """
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        for layer in self.network.modules():
+            if isinstance(layer, GradientCheckpointingLayer) and not self.frozen:
+                recompute_methods(layer, "forward")
 
     def forward(
         self, frames: Float[Tensor, "batch 3 height width"]

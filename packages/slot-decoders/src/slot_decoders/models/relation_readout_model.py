@@ -57,6 +57,10 @@ class RelationReadoutModel(HubModel):
         """Compile the readout; ``options`` are those of ``torch.compile``."""
         compile_methods(self.readout, "forward", **options)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Train in less memory and more time: recompute what is kept; see slot_core.recomputing."""
+        self.readout.enable_gradient_checkpointing()
+
     def forward(
         self,
         slots: Slots,

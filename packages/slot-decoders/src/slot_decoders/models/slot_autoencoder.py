@@ -29,6 +29,7 @@ from slot_core import (
 )
 from slot_core.conditioned_slots import ConditioningKind
 from slot_core.protocols import MaskSource
+from slot_core.recomputing import enable_gradient_checkpointing
 from slot_core.slot_initializers import Conditioning
 from slot_core.slot_input import check_slots
 from slot_core.video_input import check_colours, check_free_of_charge
@@ -148,6 +149,15 @@ class SlotAutoencoder(HubModel):
         """
         self.encoder.compile(*args, **options)
         self.decoder.compile(*args, **options)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Train in less memory and more time: recompute what is kept; see slot_core.recomputing.
+
+        Raises:
+            ConfigError: if the decoder does not say how.
+        """
+        self.encoder.enable_gradient_checkpointing()
+        enable_gradient_checkpointing(self.decoder)
 
     def forward(
         self,

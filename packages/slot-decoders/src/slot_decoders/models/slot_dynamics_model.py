@@ -25,6 +25,7 @@ from slot_core import (
     StrictConfig,
     prediction_losses,
 )
+from slot_core.recomputing import enable_gradient_checkpointing
 from slot_core.slot_input import check_slots
 from slot_core.video_input import check_free_of_charge
 from slot_decoders.models.configs import SlotDynamicsConfig
@@ -98,6 +99,16 @@ class SlotDynamicsModel(HubModel):
         self.dynamics.compile(*args, **options)
         if self.decoder is not None:
             self.decoder.compile(*args, **options)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Train in less memory and more time: recompute what is kept; see slot_core.recomputing.
+
+        Raises:
+            ConfigError: if there is a decoder that does not say how.
+        """
+        self.dynamics.enable_gradient_checkpointing()
+        if self.decoder is not None:  # frozen, but gradients of the image loss pass it
+            enable_gradient_checkpointing(self.decoder)
 
     def forward(
         self,

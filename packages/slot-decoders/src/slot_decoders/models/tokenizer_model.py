@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from slot_core import Generators, HubModel, LossOutput, StrictConfig
+from slot_core.recomputing import enable_gradient_checkpointing
 from slot_core.slot_initializers import Conditioning
 from slot_core.video_input import check_colours, check_free_of_charge
 from slot_decoders.models.configs import TokenizerModelConfig
@@ -51,6 +52,14 @@ class TokenizerModel(HubModel):
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile the tokenizer's networks; ``options`` are those of ``torch.compile``."""
         self.tokenizer.compile(*args, **options)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Train in less memory and more time: recompute what is kept; see slot_core.recomputing.
+
+        Raises:
+            ConfigError: if the tokenizer does not say how.
+        """
+        enable_gradient_checkpointing(self.tokenizer)
 
     def forward(
         self,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from slot_core import ConfigError, Generators, InputError, LossOutput
 from slot_core.compiling import compile_methods
+from slot_core.recomputing import recompute_methods
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.tokenizers.codebook import codebook_use
 from slot_decoders.tokenizers.inputs import check_frames
@@ -93,6 +94,10 @@ class DVAE(nn.Module):
         ``options`` are those of ``torch.compile``.
         """
         compile_methods(self, "logits", "decode", "decode_mixture", **options)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute both networks, some pictures after the other; see slot_core.recomputing."""
+        recompute_methods(self, "logits", "decode_mixture", batch_axes=1)
 
     def forward(
         self,

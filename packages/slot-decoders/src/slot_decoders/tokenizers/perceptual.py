@@ -18,10 +18,10 @@ from slot_core import InputError
 LEAVE_OUT = "perceptual_weight=0 leaves the perceptual loss out"
 
 
-def perceptual_distance(
+def perceptual_distances(
     painted: Float[Tensor, "batch 3 height width"], frames: Float[Tensor, "batch 3 height width"]
-) -> Float[Tensor, ""]:
-    """The mean LPIPS distance, in single precision, of pictures in [-1, 1].
+) -> Float[Tensor, " batch"]:
+    """The LPIPS distance of each two pictures in [-1, 1], in single precision.
 
     Raises:
         InputError: if torchmetrics or the weights are not to be had, naming the option that
@@ -29,7 +29,7 @@ def perceptual_distance(
     """
     network = _network(painted.device)
     with torch.autocast(painted.device.type, enabled=False):
-        return network(painted.float(), frames.float()).mean()
+        return network(painted.float(), frames.float()).flatten()
 
 
 @functools.cache

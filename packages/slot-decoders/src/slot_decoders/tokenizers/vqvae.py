@@ -24,10 +24,11 @@ from torch import Tensor, nn
 
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
 from slot_core.compiling import compile_methods
+from slot_core.recomputing import recompute_methods
 from slot_decoders.diffusers_extra import import_diffusers
 from slot_decoders.tokenizers.codebook import codebook_use
 from slot_decoders.tokenizers.inputs import check_frames, check_latents
-from slot_decoders.tokenizers.perceptual import perceptual_distance
+from slot_decoders.tokenizers.perceptual import perceptual_distances
 
 Frames = Float[Tensor, "batch 3 height width"]
 Latents = Float[Tensor, "batch channels latent_height latent_width"]
@@ -98,6 +99,13 @@ class VQVAE(nn.Module):
         for network in (self.network.encoder, self.network.decoder):
             compile_methods(network, "forward", **options)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute both networks, and that of the perceptual loss, some pictures after the other;
+        see slot_core.recomputing."""
+        for network in (self.network.encoder, self.network.decoder):
+            recompute_methods(network, "forward", batch_axes=1)
+        recompute_methods(self, "perceptual_distances", batch_axes=1)
+
     def forward(
         self,
         frames: Frames,
@@ -128,7 +136,7 @@ class VQVAE(nn.Module):
         reconstruction = distance(painted.to(precision), frames.to(precision))
         total, parts = reconstruction + quantization, {}
         if self.perceptual_weight > 0:
-            parts["perceptual"] = perceptual_distance(painted, frames)
+            parts["perceptual"] = self.perceptual_distances(painted, frames).mean()
             total = total + self.perceptual_weight * parts["perceptual"]
         return LossOutput(
             total=total,
@@ -141,6 +149,10 @@ class VQVAE(nn.Module):
             },
             decoded=DecoderOutput(painted[:, None]),
         )
+
+    def perceptual_distances(self, painted: Frames, frames: Frames) -> Float[Tensor, " batch"]:
+        """How far each frame as it was painted looks from what it was to be; see perceptual.py."""
+        return perceptual_distances(painted, frames)
 
     def _codebook_use(self, tokens: Tokens) -> dict[str, Float[Tensor, ""]]:
         use = codebook_use(tokens, self.vocab_size)
