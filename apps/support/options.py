@@ -27,6 +27,7 @@ from slot_core import ConfigError, StrictConfig
 from slot_core.config import merge
 from slot_core.errors import printable
 from slot_decoders.models import ModelConfig, presets
+from support.schedules import Schedule
 from support.yaml_values import DEEPEST, LONGEST, parse_yaml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -102,10 +103,16 @@ class OptimizerOptions(StrictConfig):
     decoder_learning_rate: PositiveFloat | None = None  # None: the same
     weight_decay: NonNegativeFloat = 0.0  # decoupled (AdamW) where above 0
     betas: tuple[float, float] = (0.9, 0.999)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     warmup_fraction: float = Field(default=0.025, ge=0, le=1)
     final_fraction: float = Field(default=0.01, ge=0, le=1)  # of the peak, at the last step
     clip_norm: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _falls_to_something(self) -> OptimizerOptions:
+        if self.schedule == "exponential" and not self.final_fraction:
+            raise ValueError("an exponential schedule falls to a final_fraction above 0")
+        return self
 
 
 class TrainOptions(StrictConfig):

@@ -35,6 +35,15 @@ def test_constant_and_linear():
     assert learning_rate_factor(55, 100, **linear) == pytest.approx(0.5)
 
 
+def test_exponential_halves_in_equal_times():
+    """As in DINOSAUR's code: 10,000 steps up, then half after each 100,000."""
+    options = {"warmup_fraction": 10 / 310, "final_fraction": 0.125, "schedule": "exponential"}
+    at = {
+        step: learning_rate_factor(1000 * step, 310_000, **options) for step in (10, 60, 110, 310)
+    }
+    assert at == pytest.approx({10: 1.0, 60: 0.5**0.5, 110: 0.5, 310: 0.125})
+
+
 def test_no_warmup_starts_at_the_peak():
     assert learning_rate_factor(0, 10, **{**COSINE, "warmup_fraction": 0.0}) == 1.0
 

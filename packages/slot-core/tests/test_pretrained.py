@@ -62,6 +62,16 @@ def sentence_of_loading(backbone: ViT, place: str | Path, **options: Any) -> str
 # --- from a folder ------------------------------------------------------------------------------
 
 
+def test_a_vit_without_the_last_norm_leaves_its_weights_out(kind: Kind, folder: Path):
+    whole, backbone = make_vit(kind), make_vit(kind, final_norm=False)
+    load_pretrained(whole, folder)
+    load_pretrained(backbone, folder)
+    kept = backbone.state_dict()
+    for name, value in whole.state_dict().items():
+        assert (name in kept) != name.startswith("layernorm.")
+        assert name not in kept or torch.equal(kept[name], value)
+
+
 @pytest.mark.parametrize("with_unused", [True, False])
 def test_the_features_are_those_of_transformers(kind: Kind, with_unused: bool, tmp_path: Path):
     network = make_foreign(kind, with_unused=with_unused)

@@ -122,6 +122,18 @@ def test_features_are_projected_position_by_position(video: Tensor):
     torch.testing.assert_close(features[:, 0, 2 * 6 + 3], expected, **CLOSE)
 
 
+def test_features_that_know_their_place_are_told_none(video: Tensor):
+    """As in DINOSAUR, with a layer between of another width."""
+    encoder = make_encoder(position_embedding=False, projection_hidden_dim=20)
+    assert not list(encoder.position_embedding.parameters())
+    widths = [layer.out_features for layer in encoder.projection if isinstance(layer, nn.Linear)]
+    assert widths == [20, 12]
+    frame = encoder.backbone(video[:, 0])
+    features, _ = encoder.features(video[:, :1])
+    expected = encoder.projection(frame.flatten(2).mT)
+    torch.testing.assert_close(features[:, 0], expected, **CLOSE)
+
+
 def test_random_first_slots_are_drawn_once_for_a_video(video: Tensor):
     encoder = make_encoder(GaussianSlots(3, 10))
 

@@ -76,6 +76,27 @@ def test_the_features_are_those_of_the_textbook(kind: Kind, size: tuple[int, int
     torch.testing.assert_close(features, expected, atol=limit, rtol=0)
 
 
+def test_the_features_before_the_last_norm(kind: Kind):
+    """The textbook's, of which the last layer is then the identity; and no weights of it."""
+    whole, backbone = make_vit(kind), make_vit(kind, final_norm=False)
+    randomise(whole)
+    weights = whole.state_dict()
+    without = {name: w for name, w in weights.items() if not name.startswith("layernorm.")}
+    assert len(without) == len(weights) - 2
+    backbone.load_state_dict(without, strict=True)
+    frames = torch.randn(2, 3, 32, 32)
+    features = backbone(frames).movedim(1, -1)
+    normed = F.layer_norm(
+        features,
+        (24,),
+        weights["layernorm.weight"],
+        weights["layernorm.bias"],
+        {"dino": 1e-12, "dinov2": 1e-6}[kind],
+    )
+    torch.testing.assert_close(normed.movedim(-1, 1), whole(frames), atol=1e-5, rtol=1e-4)
+    assert (normed - features).abs().max() > 0.1
+
+
 def test_a_frozen_vit_takes_no_gradients_and_stays_in_eval_mode(kind: Kind):
     backbone = make_vit(kind)
     encoder = SlotEncoder(backbone, LearnedSlots(3, 8), SlotAttention(8, 8), projection_dim=8)

@@ -34,7 +34,8 @@ class Corrector(Protocol):
 class Decoder(Protocol):
     """Turns slots back into video. ``default_mask_source`` names whose masks its papers score.
 
-    One that makes features of places instead of colours says so by ``paints = False``.
+    One that makes features of places instead of colours says so by ``paints = False``; if they are
+    those that the encoder's backbone makes, also by ``wants_maps = True``, and is given its maps.
     """
 
     default_mask_source: MaskSource
@@ -46,7 +47,7 @@ class Decoder(Protocol):
         *,
         generator: Generators | None = None,
     ) -> LossOutput:
-        """The training loss of decoding ``slots`` towards ``target``, a normalised video.
+        """The training loss of decoding ``slots`` towards ``target``, a normalised video or maps.
 
         ``generator`` draws whatever is random; one for each sample makes it the sample's own.
         One with a ``tokenizer`` also takes ``codes``, what that makes of the target's frames

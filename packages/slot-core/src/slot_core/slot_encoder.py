@@ -36,6 +36,9 @@ class SlotEncoder(nn.Module):
             (slot_core.protocols.Corrector); its ``feature_dim`` is ``projection_dim``.
         projection_dim: width that the backbone's features are projected to, position by
             position (LayerNorm, Linear, ReLU, Linear).
+        projection_hidden_dim: width between the two linear layers; None for the same.
+        position_embedding: whether the features are told their places, which those of a vision
+            transformer know; without it as in DINOSAUR.
         position_scale: of the position embedding's first weights.
         predictor: slots of a frame, and its own state, to where the next frame's slots start;
             see slot_predictors.py. None carries the slots over as they are.
@@ -56,6 +59,8 @@ class SlotEncoder(nn.Module):
         corrector: nn.Module,
         *,
         projection_dim: int,
+        projection_hidden_dim: int | None = None,
+        position_embedding: bool = True,
         position_scale: float = 1.0,
         predictor: nn.Module | None = None,
         first_iterations: int | None = None,
@@ -70,12 +75,17 @@ class SlotEncoder(nn.Module):
         self.inertia = inertia
         self.preprocessing = preprocessing
         self.backbone = backbone
-        self.position_embedding = PositionEmbedding(feature_dim, scale=position_scale)
+        self.position_embedding = (
+            PositionEmbedding(feature_dim, scale=position_scale)
+            if position_embedding
+            else nn.Identity()
+        )
+        hidden_dim = projection_hidden_dim or projection_dim
         self.projection = nn.Sequential(
             nn.LayerNorm(feature_dim),
-            nn.Linear(feature_dim, projection_dim),
+            nn.Linear(feature_dim, hidden_dim),
             nn.ReLU(),
-            nn.Linear(projection_dim, projection_dim),
+            nn.Linear(hidden_dim, projection_dim),
         )
         self.initializer = initializer
         self.corrector = corrector

@@ -94,6 +94,12 @@ _MOVI = {
         {"train": {"num_frames": 3, "masks": False}},
     ),
 }
+_DINOSAUR_FRAMES = Preset(
+    f"{_DINOSAUR}: every frame a picture of its own, at 128x128, which the model enlarges to 224; "
+    "scores on every frame of validation",
+    {"image_size": 128, "label_resize": "nearest-exact", "num_frames": 1, "clips": "every"},
+    {"train": {"masks": False}},
+)
 _SAVI = Preset(
     "SAVi-S (Kipf et al. 2022): clips of 6 frames for training, no frame in two of them, whole "
     "videos else; scores on validation; it predicts the flow backward",
@@ -192,7 +198,10 @@ PRESETS: dict[str, dict[str, Preset]] = {
             ("horizontal_flip",),
         ),
     },
-    **{f"movi_{level}": {**_MOVI, "savi": _SAVI} for level in "abcde"},
+    **{f"movi_{level}": {**_MOVI, "savi": _SAVI} for level in "abd"},
+    **{
+        f"movi_{level}": {**_MOVI, "savi": _SAVI, "dinosaur": _DINOSAUR_FRAMES} for level in "ce"
+    },
     **{f"movi_{kind}": _MOVI for kind in ("solid", "tex")},
     "clevrtex": {
         "slotdiffusion": Preset(

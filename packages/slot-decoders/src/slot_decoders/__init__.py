@@ -1,6 +1,7 @@
 """Decoders that turn slots back into pictures and video; models are in slot_decoders.models."""
 
 from slot_decoders.denoiser_unet import DenoiserUNet
+from slot_decoders.feature_mlp import FeatureMLPDecoder
 from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.sampling import NoiseSchedule
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
@@ -15,6 +16,7 @@ __all__ = [
     "AutoencoderTiny",
     "DenoiserUNet",
     "DiffusionDecoder",
+    "FeatureMLPDecoder",
     "NoiseSchedule",
     "SpatialBroadcastDecoder",
     "TokenFeatures",

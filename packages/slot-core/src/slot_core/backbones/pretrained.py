@@ -42,6 +42,7 @@ KEYS = (
 MORE_KEYS = {"dino": ("intermediate_size",), "dinov2": ("mlp_ratio", "use_swiglu_ffn")}
 # Weights that serve other uses of the network.
 UNUSED = ("pooler.dense.weight", "pooler.dense.bias", "embeddings.mask_token")
+FINAL_NORM = ("layernorm.weight", "layernorm.bias")  # of which a ViT may do without
 
 
 def load_pretrained(
@@ -64,10 +65,11 @@ def load_pretrained(
         folder = locate_checkpoint(repo_or_folder, revision, files=(CONFIG, PICKLED_WEIGHTS))
         path = folder / PICKLED_WEIGHTS
     weights = read_weights(path) if path.name == WEIGHTS else _read_pickled_weights(path)
+    unused = UNUSED if backbone.final_norm else UNUSED + FINAL_NORM
     weights = {
         hub_name(name, backbone.kind): value
         for name, value in weights.items()
-        if name not in UNUSED
+        if name not in unused
     }
     check_weights(backbone, weights, source=str(path))
     backbone.load_state_dict(weights, strict=True)

@@ -1,8 +1,9 @@
 """Vision transformers that were trained without labels (Dosovitskiy et al. 2021, 2010.11929).
 
 DINO (Caron et al. 2021, arXiv 2104.14294) and DINOv2 (Oquab et al. 2024, arXiv 2304.07193): the
-patch tokens after the last layer norm, without the class token, laid out as a map. So DINOSAUR
-(Seitzer et al. 2023, arXiv 2209.14860) and SlotDiffusion use them, frozen. Where the frames have
+patch tokens, without the class token, laid out as a map. SlotDiffusion takes them, frozen, after
+the last layer norm, the code of DINOSAUR (Seitzer et al. 2023, arXiv 2209.14860) before it
+(``final_norm``). Where the frames have
 another size than the pictures of the pre-training, the position embeddings are interpolated
 (bicubic, as in the code of both papers); SlotDiffusion's code takes 224x224 pixels alone.
 
@@ -69,6 +70,7 @@ class ViT(nn.Module):
         image_size: height and width of the pictures that the position embeddings are for; others
             interpolate them.
         frozen: never train: no gradients, and eval mode even while the rest trains.
+        final_norm: whether the tokens pass the last layer norm, whose weights are else left out.
 
     Raises:
         InputError: if transformers is not installed, there is no such ``kind``, ``num_heads``
@@ -86,6 +88,7 @@ class ViT(nn.Module):
         mlp_ratio: int = 4,
         image_size: int = 224,
         frozen: bool = True,
+        final_norm: bool = True,
     ) -> None:
         super().__init__()
         if kind not in HUB_NAMES:
@@ -98,6 +101,7 @@ class ViT(nn.Module):
         self.kind: Kind = kind
         self.patch_size = patch_size
         self.frozen = frozen
+        self.final_norm = final_norm
         self.feature_dim = hidden_dim
         self.network = _make_network(
             kind,
@@ -108,6 +112,8 @@ class ViT(nn.Module):
             num_attention_heads=num_heads,
             image_size=image_size,
         )
+        if not final_norm:
+            self.network.layernorm = nn.Identity()
         self.network.requires_grad_(not frozen)
         self.train()
         self.register_state_dict_post_hook(_name_as_on_the_hub)

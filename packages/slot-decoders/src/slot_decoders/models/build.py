@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from slot_core import (
@@ -22,6 +23,7 @@ from slot_core import (
 )
 from slot_core.backbones import CNN, ResNet, ViT
 from slot_decoders.denoiser_unet import DenoiserUNet
+from slot_decoders.feature_mlp import FeatureMLPDecoder
 from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.models.configs import (
     AutoencoderKLConfig,
@@ -31,6 +33,7 @@ from slot_decoders.models.configs import (
     ConditionedSlotsConfig,
     DiffusionConfig,
     DVAEConfig,
+    FeatureMLPConfig,
     GaussianSlotsConfig,
     InitializerConfig,
     LatentTokenizerConfig,
@@ -89,6 +92,8 @@ def build_encoder(config: SlotAutoencoderConfig) -> SlotEncoder:
         build_initializer(encoder.initializer, config.num_slots, config.slot_dim),
         SlotAttention(feature_dim, config.slot_dim, **encoder.corrector.model_dump()),
         projection_dim=feature_dim,
+        projection_hidden_dim=encoder.projection_hidden_dim,
+        position_embedding=encoder.position_embedding,
         position_scale=encoder.position_scale,
         predictor=build_predictor(encoder.predictor, config.slot_dim),
         first_iterations=encoder.first_iterations,
@@ -160,8 +165,21 @@ def build_decoder(config: SlotAutoencoderConfig | SlotDynamicsConfig) -> nn.Modu
         return TransformerDecoder(tokenizer, config.slot_dim, size, **options)
     if isinstance(decoder, DiffusionConfig):
         return _build_diffusion(decoder, config.slot_dim, config.preprocessing)
+    if isinstance(decoder, FeatureMLPConfig):
+        assert isinstance(config, SlotAutoencoderConfig)
+        options = decoder.model_dump(exclude={"type"})
+        return FeatureMLPDecoder(config.slot_dim, *_maps_of(config), **options)
     assert isinstance(decoder, SpatialBroadcastConfig)
     return SpatialBroadcastDecoder(config.slot_dim, size, **decoder.model_dump(exclude={"type"}))
+
+
+def _maps_of(config: SlotAutoencoderConfig) -> tuple[int, tuple[int, int]]:
+    """Width and size of the maps of the encoder's backbone, by shapes without numbers."""
+    encoder = config.encoder
+    size = (encoder.preprocessing or config.preprocessing).image_size
+    with torch.device("meta"):
+        maps = build_backbone(encoder.backbone, size)(torch.empty(1, 3, *size))
+    return maps.shape[1], (maps.shape[2], maps.shape[3])
 
 
 def _build_diffusion(

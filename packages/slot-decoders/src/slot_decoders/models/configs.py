@@ -84,6 +84,7 @@ class ViTConfig(StrictConfig):
     mlp_ratio: Width = 4
     image_size: Pixels = 224  # of the pictures that its position embeddings are for
     frozen: bool = True
+    final_norm: bool = True
 
     @model_validator(mode="after")
     def _has_whole_heads_and_patches(self) -> ViTConfig:
@@ -202,6 +203,8 @@ class EncoderConfig(StrictConfig):
 
     backbone: BackboneConfig = ResNetConfig()
     projection_dim: Width | None = None  # as wide as a slot
+    projection_hidden_dim: Width | None = None  # as wide as the projection
+    position_embedding: bool = True
     position_scale: PositiveFloat = 1.0  # of the position embedding's first weights
     initializer: InitializerConfig = LearnedSlotsConfig()
     corrector: SlotAttentionConfig = SlotAttentionConfig()
@@ -321,8 +324,21 @@ class DiffusionConfig(StrictConfig):
     quantize_denoised: bool | None = None  # where the tokenizer can
 
 
-DecoderConfig = Annotated[
+class FeatureMLPConfig(StrictConfig):
+    """slot_decoders.FeatureMLPDecoder, of the features that the encoder's backbone makes."""
+
+    type: Literal["feature_mlp"] = "feature_mlp"
+    hidden_dim: Width = 1024
+    num_layers: int = Field(default=4, ge=2, le=256)
+
+
+# Those that paint, and so can paint any slots.
+PainterConfig = Annotated[
     SpatialBroadcastConfig | TransformerConfig | DiffusionConfig, Field(discriminator="type")
+]
+DecoderConfig = Annotated[
+    SpatialBroadcastConfig | TransformerConfig | DiffusionConfig | FeatureMLPConfig,
+    Field(discriminator="type"),
 ]
 
 
@@ -389,7 +405,7 @@ class SlotDynamicsConfig(StrictConfig):
     stride: Count = 1  # frames from one of a clip to the next
     dynamics: SlotFormerConfig = SlotFormerConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
-    decoder: DecoderConfig | None = None  # that of the model that found the slots
+    decoder: PainterConfig | None = None  # that of the model that found the slots
     slot_loss_weight: float = Field(default=1.0, ge=0)
     image_loss_weight: float = Field(default=0.0, ge=0)
     loss_decay: float = Field(default=1.0, gt=0, le=1)

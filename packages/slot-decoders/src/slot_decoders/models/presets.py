@@ -13,7 +13,10 @@ from slot_decoders.models.configs import (
     DiffusionConfig,
     DVAEConfig,
     EncoderConfig,
+    FeatureMLPConfig,
+    GaussianSlotsConfig,
     ModelConfig,
+    PreprocessingConfig,
     RelationReadoutConfig,
     ResNetConfig,
     SlotAttentionConfig,
@@ -24,6 +27,7 @@ from slot_decoders.models.configs import (
     TokenizerModelConfig,
     TransformerConfig,
     TransformerPredictorConfig,
+    ViTConfig,
     VQVAEConfig,
 )
 from slot_decoders.models.relation_readout_model import RelationReadoutModel
@@ -81,6 +85,24 @@ VQVAE = TokenizerModelConfig(tokenizer=VQVAEConfig())
 # recipes. Its configurations state the attention by how much smaller the map is, 2, 4 and 8.
 SLOT_DIFFUSION = SLOT_ATTENTION.model_copy(update={"decoder": DiffusionConfig()})
 
+# DINOSAUR with its MLP decoder as its authors' code trains it on COCO: DINO's ViT-B/16, frozen, and
+# pictures normalised as in its own training.
+DINOSAUR = SlotAutoencoderConfig(
+    num_slots=7,
+    slot_dim=256,
+    preprocessing=PreprocessingConfig(
+        image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    ),
+    encoder=EncoderConfig(
+        backbone=ViTConfig(patch_size=16, hidden_dim=768, num_heads=12, final_norm=False),
+        projection_hidden_dim=768,
+        position_embedding=False,
+        initializer=GaussianSlotsConfig(),
+        corrector=SlotAttentionConfig(hidden_dim=1024, epsilon=1e-8),
+    ),
+    decoder=FeatureMLPConfig(hidden_dim=2048),
+)
+
 PRESETS: dict[str, ModelConfig] = {
     "slot_attention": SLOT_ATTENTION,
     "savi": SAVI,
@@ -91,6 +113,7 @@ PRESETS: dict[str, ModelConfig] = {
     "steve": STEVE,
     "vqvae": VQVAE,
     "slot_diffusion": SLOT_DIFFUSION,
+    "dinosaur": DINOSAUR,
 }
 
 
@@ -221,6 +244,22 @@ def slot_diffusion(*, image_size: int | None = None, **changes: Any) -> SlotAuto
         ConfigError: naming the key that does not exist or fit.
     """
     return _build("slot_diffusion", image_size, changes)
+
+
+def dinosaur(*, image_size: int | None = None, **changes: Any) -> SlotAutoencoder:
+    """DINOSAUR (Seitzer et al. 2023, arXiv 2209.14860); its backbone comes untrained.
+
+    It needs a frozen backbone that was trained before (``slot_core.backbones.load_pretrained``). It
+    has masks, but no pictures.
+
+    Args:
+        image_size: side of the square that the model works at; 224 unless given.
+        changes: as for ``slot_attention``: ``dinosaur(decoder={"hidden_dim": 1024})``.
+
+    Raises:
+        ConfigError: naming the key that does not exist or fit.
+    """
+    return _build("dinosaur", image_size, changes)
 
 
 def _build(name: str, image_size: int | None, changes: Mapping[str, Any]) -> Any:

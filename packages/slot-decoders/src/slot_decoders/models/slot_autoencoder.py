@@ -138,6 +138,11 @@ class SlotAutoencoder(HubModel):
         return getattr(self.decoder, "paints", True)
 
     @property
+    def wants_maps(self) -> bool:
+        """Whether the decoder decodes towards what the encoder's backbone makes of the video."""
+        return getattr(self.decoder, "wants_maps", False)
+
+    @property
     def conditioned_on(self) -> ConditioningKind | None:
         """What ``conditioning`` holds of the first frame's objects; None where there is none."""
         return getattr(self.config.encoder.initializer, "on", None)
@@ -181,7 +186,8 @@ class SlotAutoencoder(HubModel):
 
         Raises:
             InputError: if the video is none, or is on the CPU and has colours far outside [0, 1];
-                or ``known`` holds what no frozen part makes.
+                ``known`` holds what no frozen part makes; or the decoder wants the maps of a
+                backbone that is not frozen.
         """
         check_free_of_charge(video)
         known = known or {}
@@ -190,13 +196,24 @@ class SlotAutoencoder(HubModel):
                 f"what is known holds {', '.join(sorted(strange))}; the frozen parts of this model "
                 f"make {', '.join(self.frozen_parts) or 'nothing'}"
             )
-        encoded = self.encoder(
-            video, generator=generator, conditioning=conditioning, maps=known.get("maps")
-        )
+        maps = known.get("maps")
+        if self.wants_maps:
+            maps = target = self._maps(video) if maps is None else maps
+        else:
+            target = self.preprocessing(video)
+        encoded = self.encoder(video, generator=generator, conditioning=conditioning, maps=maps)
         codes = {"codes": known["codes"]} if "codes" in known else {}
-        target = self.preprocessing(video)
         losses = self.decoder(encoded.slots, target, generator=generator, **codes)
         return replace(losses, slots=encoded.slots.detach(), attention=encoded.attention)
+
+    def _maps(self, video: Video) -> Float[Tensor, "batch time channels map_height map_width"]:
+        """What the backbone makes of a video, of which it must not learn to make less."""
+        if any(weight.requires_grad for weight in self.encoder.backbone.parameters()):
+            raise InputError(
+                f"the {type(self.decoder).__name__} decodes what the backbone makes, and the "
+                "backbone learns: it would make what is easily decoded; expected a frozen one"
+            )
+        return self.encoder.maps(video)
 
     @property
     def frozen_parts(self) -> dict[str, nn.Module]:
