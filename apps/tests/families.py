@@ -31,6 +31,8 @@ PREDICTOR = {"type": "transformer", "num_layers": 1, "hidden_dim": 16, "dropout"
 TOKENS = {"tokenizer": DVAE, "num_layers": 1, "dropout": 0, "permuted_orders": True}
 DIFFUSION = {"tokenizer": VQVAE, "denoiser": UNET}
 MIXTURE = {"channels": [8], "broadcast_size": [8, 8]}
+VIT = {"patch_size": 4, "hidden_dim": 12, "num_layers": 1, "num_heads": 2, "image_size": 16}
+FEATURES = {"backbone": VIT, "projection_hidden_dim": 12, "corrector": {"hidden_dim": 16}}
 ROLLOUT = {"hidden_dim": 16, "burn_in": 2, "num_layers": 1, "num_heads": 2, "dropout": 0}
 SLOTS = {"num_slots": 3, "slot_dim": 16}
 
@@ -47,6 +49,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
     "steve": ("steve", finding(TOKENS, predictor=PREDICTOR), 2),
     "slot_diffusion": ("slot_diffusion", finding(DIFFUSION), 1),
     "slot_diffusion_videos": ("slot_diffusion", finding(DIFFUSION, predictor=PREDICTOR), 2),
+    "dinosaur": (
+        "dinosaur",
+        {**SLOTS, "encoder": FEATURES, "decoder": {"hidden_dim": 16, "num_layers": 2}},
+        1,
+    ),
     "dvae": ("dvae", {"tokenizer": DVAE}, 1),
     "vqvae": ("vqvae", {"tokenizer": VQVAE}, 1),
     "slot_former": ("slot_former", {**SLOTS, "dynamics": ROLLOUT}, 4),

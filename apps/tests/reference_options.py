@@ -130,7 +130,7 @@ def decoder(path: str, recipe: Recipe) -> Any:
 
 def vit(value: str, recipe: Recipe) -> dict[str, Any]:
     layers = {"num_layers": 12, "mlp_ratio": 4}
-    return {"type": "vit", **layers, **VARIANTS[value], "frozen": True}
+    return {"type": "vit", **layers, **VARIANTS[value], "frozen": True, "final_norm": True}
 
 
 # --- their keys -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPE
 
 
 def test_all_recipes_are_found():
-    assert len(NAMES) == 57
+    assert len(NAMES) == 60
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,6 +59,8 @@ def smaller(name: str, tmp_path: Path, size: int) -> tuple[dict[str, Any], tuple
     """
     kind = name.partition("/")[0]
     changes: dict[str, Any] = {"model.preprocessing.image_size": [size, size]}
+    if kind == "dinosaur":
+        return changes | tiny_vit(tmp_path / "vit"), MIXTURE
     if kind == "dvae":
         tokens = {f"model.tokenizer.{key}": value for key, value in TOKENIZER.items()}
         return changes | tokens, MIXTURE + SLOTS
@@ -75,6 +77,20 @@ def smaller(name: str, tmp_path: Path, size: int) -> tuple[dict[str, Any], tuple
     tokens = {f"model.decoder.tokenizer.{key}": value for key, value in TOKENIZER.items()}
     changes |= {"model.decoder.num_layers": 1, "start.tokenizer": str(tmp_path / "tokenizer")}
     return changes | tokens, MIXTURE
+
+
+def tiny_vit(folder: Path) -> dict[str, Any]:
+    """A pre-trained backbone, and what makes that of a recipe as small."""
+    from transformers import ViTConfig, ViTModel  # slow to import
+
+    config = ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        image_size=32, patch_size=8,
+    )  # fmt: skip
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    sizes = {"patch_size": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2, "image_size": 32}
+    vit = {f"model.encoder.backbone.{key}": value for key, value in sizes.items()}
+    return vit | {"start.backbone": str(folder), "model.decoder.hidden_dim": 16}
 
 
 def write_movi(root: Path, folder: str, split: str) -> None:
@@ -142,8 +158,9 @@ def test_trains_two_steps_on_files_in_its_layout(tmp_path, tiny, name, folder, s
         run(train.main, arguments)
     assert not stopped.value.code
     result = json.loads((tmp_path / "run" / "test" / "result.json").read_text())
-    assert result["num_samples"] == (24 if name.startswith("dvae/") else 1)
-    assert result["settings"]["preset"].startswith(("slotdiffusion", "savi"))
+    pictures = name.startswith(("dvae/", "dinosaur/"))
+    assert result["num_samples"] == (24 if pictures else 1)
+    assert result["settings"]["preset"].startswith(("slotdiffusion", "savi", "dinosaur"))
 
 
 @pytest.mark.parametrize(

@@ -199,9 +199,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         ),
     },
     **{f"movi_{level}": {**_MOVI, "savi": _SAVI} for level in "abd"},
-    **{
-        f"movi_{level}": {**_MOVI, "savi": _SAVI, "dinosaur": _DINOSAUR_FRAMES} for level in "ce"
-    },
+    **{f"movi_{level}": {**_MOVI, "savi": _SAVI, "dinosaur": _DINOSAUR_FRAMES} for level in "ce"},
     **{f"movi_{kind}": _MOVI for kind in ("solid", "tex")},
     "clevrtex": {
         "slotdiffusion": Preset(

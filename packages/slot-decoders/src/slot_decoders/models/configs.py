@@ -332,14 +332,10 @@ class FeatureMLPConfig(StrictConfig):
     num_layers: int = Field(default=4, ge=2, le=256)
 
 
-# Those that paint, and so can paint any slots.
-PainterConfig = Annotated[
-    SpatialBroadcastConfig | TransformerConfig | DiffusionConfig, Field(discriminator="type")
-]
-DecoderConfig = Annotated[
-    SpatialBroadcastConfig | TransformerConfig | DiffusionConfig | FeatureMLPConfig,
-    Field(discriminator="type"),
-]
+# Those that paint pictures, and so can paint predicted slots, too.
+Painter = SpatialBroadcastConfig | TransformerConfig | DiffusionConfig
+PainterConfig = Annotated[Painter, Field(discriminator="type")]
+DecoderConfig = Annotated[Painter | FeatureMLPConfig, Field(discriminator="type")]
 
 
 class SlotAutoencoderConfig(StrictConfig):
