@@ -25,6 +25,7 @@ RATIOS = {
     "steve": 5.0,
     "slot_diffusion": 4.2,
     "slot_diffusion_videos": 4.2,
+    "dinosaur": 6.5,
     "dvae": 9.0,
     "vqvae": 21.0,
     "slot_former": 4.3,

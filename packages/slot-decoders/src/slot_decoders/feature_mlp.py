@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
 from slot_core.compiling import compile_methods
 from slot_core.protocols import MaskSource
+from slot_core.recomputing import recompute_methods
 from slot_core.slot_input import check_slots, check_target
 
 
@@ -93,7 +94,11 @@ class FeatureMLPDecoder(nn.Module):
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile all of ``decode`` but its checks; ``options`` are those of ``torch.compile``."""
-        compile_methods(self, "_mixed", **options)
+        compile_methods(self, "mixed", **options)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute some frames after the other; see slot_core.recomputing."""
+        recompute_methods(self, "mixed", batch_axes=2)
 
     def decode(
         self,
@@ -106,15 +111,19 @@ class FeatureMLPDecoder(nn.Module):
             InputError: if the slots have another shape or kind of numbers.
         """
         check_slots(slots, self.slot_dim, self.first.weight)
-        return self._mixed(slots)
+        return DecoderOutput(*self.mixed(slots))
 
-    def _mixed(self, slots: Float[Tensor, "batch time slots dim"]) -> DecoderOutput:
+    def mixed(
+        self, slots: Float[Tensor, "batch time slots dim"]
+    ) -> tuple[
+        Float[Tensor, "batch time channels height width"],
+        Float[Tensor, "batch time slots height width"],
+    ]:
+        """The features and the masks of slots."""
         placed = self.first(slots)[..., None, :] + F.linear(self.places, self.first.weight)
         decoded = self.layers(placed)  # [batch time slots positions feature_dim + 1]
         features, logits = decoded[..., :-1], decoded[..., -1]
         # In single precision at least, so that the masks of a half-precision model sum to 1.
         masks = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=2)
         mixed = torch.einsum("btkpc,btkp->btcp", features, masks.to(features.dtype))
-        return DecoderOutput(
-            mixed.unflatten(-1, self.grid_size), masks.unflatten(-1, self.grid_size)
-        )
+        return mixed.unflatten(-1, self.grid_size), masks.unflatten(-1, self.grid_size)
