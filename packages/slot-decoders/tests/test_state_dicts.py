@@ -83,6 +83,11 @@ def test_a_part_that_their_code_lacks_is_named(small: dict, foreign_weights: Mak
         convert(foreign_weights(small), config)
 
 
+def test_a_model_that_their_code_lacks_is_named(small: dict, foreign_weights: Make):
+    with pytest.raises(ConfigError, match="their code has no decoder of the type 'feature_mlp'"):
+        convert(foreign_weights(small), presets.DINOSAUR)
+
+
 def test_their_published_arguments_are_our_preset():
     """slotdiffusion/img_based/configs/sa/sa_clevrtex_params-res128.py."""
     arguments = {

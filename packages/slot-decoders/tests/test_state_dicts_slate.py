@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slot_core import CheckpointError, ConfigError
 from slot_decoders.models import load_model, presets
-from slot_decoders.models.state_dicts import convert, get_origin
+from slot_decoders.models.state_dicts import convert
 
 SMALL = {
     "image_size": 16,
@@ -163,7 +163,8 @@ def test_every_tensor_is_needed_and_used(weights: dict[str, Tensor], spoil: str,
 def test_what_is_no_model_of_its_code_is_refused(weights: dict[str, Tensor]):
     with pytest.raises(ConfigError, match="'num_slot_heads' has the value 4"):
         convert(weights, {**SMALL, "num_slot_heads": 4}, origin="slate")
-    with pytest.raises(ConfigError, match="describes no model of SLATE's own code"):
-        get_origin("slate").state_dict_map(presets.SLATE)
+    for other in (presets.SLATE, presets.SLOT_ATTENTION, presets.SLOT_FORMER, presets.VQVAE):
+        with pytest.raises(ConfigError, match="describes no model of SLATE's own code"):
+            convert(weights, other, origin="slate")
     with pytest.raises(ConfigError, match="keeps no average"):
         convert(weights, SMALL, origin="slate", averaged=True)

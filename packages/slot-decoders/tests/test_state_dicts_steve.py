@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slot_core import CheckpointError, ConfigError
 from slot_decoders.models import SlotAutoencoder, presets
-from slot_decoders.models.state_dicts import convert, get_origin
+from slot_decoders.models.state_dicts import convert
 
 SMALL = {
     "image_size": 16,
@@ -251,7 +251,8 @@ def test_every_tensor_is_needed_and_used(weights: dict[str, Tensor], spoil: str,
 def test_what_is_no_model_of_its_code_is_refused(weights: dict[str, Tensor]):
     with pytest.raises(ConfigError, match="unknown key 'slots'"):
         convert(weights, {"slots": 3}, origin="steve")
-    with pytest.raises(ConfigError, match="describes no model of STEVE's own code"):
-        get_origin("steve").state_dict_map(presets.STEVE)
+    for other in (presets.STEVE, presets.SLOT_ATTENTION, presets.SLOT_FORMER, presets.VQVAE):
+        with pytest.raises(ConfigError, match="describes no model of STEVE's own code"):
+            convert(weights, other, origin="steve")
     with pytest.raises(ConfigError, match="keeps no average"):
         convert(weights, SMALL, origin="steve", averaged=True)

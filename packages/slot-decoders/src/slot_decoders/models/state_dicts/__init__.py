@@ -77,10 +77,10 @@ def convert(
     """
     adapter = get_origin(origin)
     ours = adapter.read_config(config, source=source) if isinstance(config, Mapping) else config
+    names = adapter.state_dict_map(ours)  # which refuses what their code has not
     model = build_model(ours)
     weights = unwrap(checkpoint, source=source)
     weights = adapter.pick_weights(weights, ours, averaged=averaged, source=source)
-    names = adapter.state_dict_map(ours)
     model.load_state_dict(names.to_ours(weights, model.state_dict(), source=source), strict=True)
     return model.eval()
 

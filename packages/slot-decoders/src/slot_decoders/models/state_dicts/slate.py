@@ -15,7 +15,7 @@ ours are the likeliest, its dVAE learns along and its losses are sums over a pic
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -98,12 +98,19 @@ def read_config(description: Mapping[str, object], *, source: str) -> SlotAutoen
     return SLATEArguments.parse(description, source=source).config()
 
 
-def state_dict_map(config: SlotAutoencoderConfig) -> StateDictMap:
-    """How its weights, as ``pick_weights`` gives them, correspond to ours."""
-    decoder = config.decoder
-    reads_tokens = isinstance(config.encoder.backbone, TokenFeaturesConfig)
-    if not reads_tokens or not isinstance(decoder, TransformerConfig):
+def state_dict_map(config: Any) -> StateDictMap:
+    """How its weights, as ``pick_weights`` gives them, correspond to ours.
+
+    Raises:
+        ConfigError: if its code has no such model.
+    """
+    if (
+        not isinstance(config, SlotAutoencoderConfig)
+        or not isinstance(config.encoder.backbone, TokenFeaturesConfig)
+        or not isinstance(config.decoder, TransformerConfig)
+    ):
         raise ConfigError("the configuration describes no model of SLATE's own code; give --config")
+    decoder = config.decoder
     names = {
         **dvae_names("encoder.backbone.tokenizer.", "dvae."),
         **dvae_names("decoder.tokenizer.", "dvae."),

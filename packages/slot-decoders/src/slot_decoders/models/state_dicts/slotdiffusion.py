@@ -19,6 +19,7 @@ from slot_decoders.models.configs import (
     RelationReadoutConfig,
     SlotAutoencoderConfig,
     SlotDynamicsConfig,
+    SpatialBroadcastConfig,
     TokenizerConfig,
     TokenizerModelConfig,
     TransformerConfig,
@@ -76,7 +77,11 @@ def read_config(description: Mapping[str, Any], *, source: str) -> Any:
 
 
 def state_dict_map(config: Any) -> StateDictMap:
-    """How the weights of their model of this configuration correspond to ours."""
+    """How the weights of their model of this configuration correspond to ours.
+
+    Raises:
+        ConfigError: if their code has no such model.
+    """
     if isinstance(config, TokenizerModelConfig):
         return tokenizer_map(config.tokenizer)
     if isinstance(config, RelationReadoutConfig):
@@ -94,6 +99,8 @@ def state_dict_map(config: Any) -> StateDictMap:
         names |= diffusion.diffusion_names(config.decoder)
         ignored, linear = encoder.IGNORED | diffusion.IGNORED, diffusion.diffusion_pointwise()
         return StateDictMap(names, ignored, batched, linear)
+    if not isinstance(config.decoder, SpatialBroadcastConfig):
+        raise ConfigError(f"their code has no decoder of the type '{config.decoder.type}'")
     names |= mixture.mixture_names(config.decoder)
     return StateDictMap(names, encoder.IGNORED | mixture.IGNORED, batched)
 

@@ -19,7 +19,7 @@ are sums over a frame, ours are means.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -118,15 +118,20 @@ def read_config(description: Mapping[str, object], *, source: str) -> SlotAutoen
     return STEVEArguments.parse(description, source=source).config()
 
 
-def state_dict_map(config: SlotAutoencoderConfig) -> StateDictMap:
-    """How its weights, as ``pick_weights`` gives them, correspond to ours."""
-    predictor, decoder = config.encoder.predictor, config.decoder
+def state_dict_map(config: Any) -> StateDictMap:
+    """How its weights, as ``pick_weights`` gives them, correspond to ours.
+
+    Raises:
+        ConfigError: if its code has no such model.
+    """
     if (
-        not isinstance(predictor, TransformerPredictorConfig)
-        or not predictor.normed_sum
-        or not isinstance(decoder, TransformerConfig)
+        not isinstance(config, SlotAutoencoderConfig)
+        or not isinstance(config.encoder.predictor, TransformerPredictorConfig)
+        or not config.encoder.predictor.normed_sum
+        or not isinstance(config.decoder, TransformerConfig)
     ):
         raise ConfigError("the configuration describes no model of STEVE's own code; give --config")
+    predictor, decoder = config.encoder.predictor, config.decoder
     names = {
         **{f"encoder.backbone.layers.{2 * i}": f"{ENCODER}cnn.{i}.m" for i in range(3)},
         "encoder.backbone.layers.6": f"{ENCODER}cnn.3",
