@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -114,6 +116,24 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     _assert_equal(states[0], states[1])
 
 
+def assert_alike_runs(one: Path, other: Path, atol: float = 1e-6) -> None:
+    """Within rounding: sums over processes, or over pieces of a batch, have another order.
+
+    ``atol`` is of the weights: Adam makes whole steps of a gradient that is nothing but rounding,
+    such as that of the bias of all masks.
+    """
+    for left, right in zip(events(one, "train"), events(other, "train"), strict=True):
+        assert left["sample_ids"] == right["sample_ids"]
+        for key in ("loss", "gradient_norm"):
+            assert left.get(key) == pytest.approx(right.get(key), rel=1e-4), left["step"]
+    assert [found["step"] for found in events(one, "test")] == [last_step(other)]
+    newest = [max((run / "checkpoints").glob("step-*")) for run in (one, other)]
+    weights = [load_file(checkpoint / "model" / "model.safetensors") for checkpoint in newest]
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], atol=atol, rtol=1e-5)
+
+
 def _assert_equal(one: Any, other: Any) -> None:
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other)
@@ -127,6 +147,15 @@ def _assert_equal(one: Any, other: Any) -> None:
             _assert_equal(left, right)
     else:
         assert one == other
+
+
+def set_back(run: Path, copy: Path, step: int) -> Path:
+    """A copy of a run without what came after ``step``."""
+    shutil.copytree(run, copy, symlinks=True)
+    for checkpoint in (copy / "checkpoints").glob("step-*"):
+        if int(checkpoint.name.removeprefix("step-")) > step:
+            shutil.rmtree(checkpoint)
+    return copy
 
 
 def poisoned(forward: Callable[..., LossOutput], steps: Collection[int]) -> Callable[..., Any]:

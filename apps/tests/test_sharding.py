@@ -7,16 +7,21 @@ models for every family (test_one_model.py); here are the loop, its checkpoints 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from runs import assert_equal_runs, events, finish, last_step, process_of_rank, start
-from safetensors.torch import load_file
+from runs import (
+    assert_alike_runs,
+    assert_equal_runs,
+    finish,
+    last_step,
+    process_of_rank,
+    set_back,
+    start,
+)
 from tiny_diffusion import tiny_arguments, train_tiny
 
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -32,29 +37,6 @@ def finish_sharded(arguments: list[str]) -> str:
     return finish(start(arguments, LAUNCHER, FSDP, SHARDED))
 
 
-def assert_alike(one: Path, other: Path) -> None:
-    """Within rounding: sums over processes have another order, or are none."""
-    for left, right in zip(events(one, "train"), events(other, "train"), strict=True):
-        assert left["sample_ids"] == right["sample_ids"]
-        for key in ("loss", "gradient_norm"):
-            assert left.get(key) == pytest.approx(right.get(key), rel=1e-4), left["step"]
-    assert [found["step"] for found in events(one, "test")] == [last_step(other)]
-    newest = [max((run / "checkpoints").glob("step-*")) for run in (one, other)]
-    weights = [load_file(checkpoint / "model" / "model.safetensors") for checkpoint in newest]
-    assert weights[0].keys() == weights[1].keys()
-    for name, value in weights[0].items():
-        torch.testing.assert_close(value, weights[1][name], atol=1e-6, rtol=1e-5)
-
-
-def set_back(run: Path, copy: Path, step: int) -> Path:
-    """A copy of a run without what came after ``step``."""
-    shutil.copytree(run, copy, symlinks=True)
-    for checkpoint in (copy / "checkpoints").glob("step-*"):
-        if int(checkpoint.name.removeprefix("step-")) > step:
-            shutil.rmtree(checkpoint)
-    return copy
-
-
 @pytest.mark.slow
 def test_shards_learn_what_whole_models_learn(tmp_path, tiny):
     changes = {"train.ema_decay": 0.9, "train.accumulation": 2, "train.mixed_precision": "bf16"}
@@ -63,7 +45,7 @@ def test_shards_learn_what_whole_models_learn(tmp_path, tiny):
     assert "2 process(es) on cpu" in said
     assert said.count("keeps 5042 of 10084 moments") == 2
     finish(start(tiny(tmp_path / "whole", **changes, **CLIPPED), LAUNCHER, CPU))
-    assert_alike(tmp_path / "shards", tmp_path / "whole")
+    assert_alike_runs(tmp_path / "shards", tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +63,7 @@ def test_a_run_goes_on_under_any_launcher(tmp_path, tiny, whole):
     assert_equal_runs(whole, again)
     alone = set_back(whole, tmp_path / "alone", 20)
     assert "resumed" in finish(start([*tiny(alone, **THIRTY_STEPS), "--resume"]))
-    assert_alike(whole, alone)
+    assert_alike_runs(whole, alone)
 
 
 @pytest.mark.slow
@@ -105,7 +87,7 @@ def test_compiled_shards_learn_the_same(tmp_path, tiny, whole):
     out = tmp_path / "run"
     said = finish_sharded(tiny(out, **THIRTY_STEPS, **{"train.compile": True}))
     assert said.count("compiled 5 graphs with 0 breaks") == 2, said
-    assert_alike(whole, out)
+    assert_alike_runs(whole, out)
 
 
 @pytest.mark.slow
@@ -119,7 +101,7 @@ def test_frozen_parts_stay_whole(tmp_path):
     finish_sharded(arguments[0])
     assert any(cache.rglob("*.npy"))
     finish(start(arguments[1], LAUNCHER, CPU))
-    assert_alike(*runs)
+    assert_alike_runs(*runs)
 
 
 @pytest.mark.slow

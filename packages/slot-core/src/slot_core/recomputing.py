@@ -107,8 +107,10 @@ def _pieces(args: Sequence[Any], axes: int) -> list[tuple[Any, ...]]:
     rows, frames = leading.numel(), leading[1] if axes > 1 else 1
     count = max(min(rows, PIECES), frames)
     ones = (1,) * (axes - 1)
+    # Not by tensor_split, of which each part fills a whole tensor with zeros for its gradients.
+    sizes = [rows // count + (piece < rows % count) for piece in range(count)]
     parts = [
-        [piece.unflatten(0, (-1, *ones)) for piece in one.flatten(0, axes - 1).tensor_split(count)]
+        [piece.unflatten(0, (-1, *ones)) for piece in one.flatten(0, axes - 1).split(sizes)]
         if isinstance(one, Tensor)
         else [one] * count
         for one in args

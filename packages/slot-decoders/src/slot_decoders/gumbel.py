@@ -17,12 +17,13 @@ def gumbel_noise(
     logits: Float[Tensor, "batch ..."], generator: Generators | None = None
 ) -> Float[Tensor, "batch ..."]:
     """Noise in the shape of ``logits``, drawn on the generator's own device."""
-    return gumbel_of(exponential(logits, generator))
+    return gumbel_of(exponential(logits, generator), inplace=True)
 
 
-def gumbel_of(draws: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def gumbel_of(draws: Float[Tensor, ...], *, inplace: bool = False) -> Float[Tensor, ...]:
     """Exponentially distributed noise as Gumbel noise; a draw of 0 stays finite."""
-    return -(draws + torch.finfo(draws.dtype).tiny).log()
+    draws = draws if inplace else draws.clone()
+    return draws.add_(torch.finfo(draws.dtype).tiny).log_().neg_()
 
 
 def gumbel_softmax(

@@ -24,7 +24,7 @@ from slot_core import ConfigError, DecoderOutput, Generators, InputError, LossOu
 from slot_core.compiling import compile_methods
 from slot_core.noise import integers
 from slot_core.protocols import MaskSource
-from slot_core.recomputing import enable_gradient_checkpointing, recompute_methods
+from slot_core.recomputing import recompute_methods
 from slot_core.slot_input import check_codes, check_slots, check_target
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
 from slot_decoders.token_blocks import LayerCache, TokenBlock, linear
@@ -147,16 +147,14 @@ class TransformerDecoder(nn.Module):
         self.tokenizer.compile(*args, **options)
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute each layer, and the logits with their loss, some frames after the other.
-
-        The tokenizer's too, which gradients pass with a ``reconstruction_weight``. See
-        slot_core.recomputing.
+        """Recompute each layer, and the logits with their loss, some frames after the other; and
+        what the tokenizer paints, where gradients pass it. See slot_core.recomputing.
         """
         for block in self.blocks:
             recompute_methods(block, "forward")
         recompute_methods(self, "_cross_entropies", batch_axes=1)
         if self.reconstruction_weight:
-            enable_gradient_checkpointing(self.tokenizer)
+            recompute_methods(self.tokenizer, "decode_mixture", batch_axes=1)
 
     def forward(
         self,

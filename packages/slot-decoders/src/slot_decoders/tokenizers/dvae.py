@@ -96,8 +96,12 @@ class DVAE(nn.Module):
         compile_methods(self, "logits", "decode", "decode_mixture", **options)
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute both networks, some pictures after the other; see slot_core.recomputing."""
-        recompute_methods(self, "logits", "decode_mixture", batch_axes=1)
+        """Recompute all but the noise, some pictures after the other; see slot_core.recomputing.
+
+        So of what has a number for each token of the vocabulary, the largest tensors here, there is
+        but the noise at once.
+        """
+        recompute_methods(self, "repaint", batch_axes=1)
 
     def forward(
         self,
@@ -119,14 +123,27 @@ class DVAE(nn.Module):
         Raises:
             InputError: as ``logits`` does.
         """
-        logits = self.logits(frames)
+        check_frames(frames, self.stride, "a dVAE", self.in_channels)
         temperature = self.temperature(progress)
-        drawn = gumbel_softmax(logits, gumbel_noise(logits, generator), temperature, hard=self.hard)
-        painted = self.decode_mixture(drawn)
-        loss = F.mse_loss(painted.to(logits.dtype), frames.to(logits.dtype))
-        use = codebook_use(logits.detach().argmax(dim=1), self.vocab_size)
+        painted, tokens = self.repaint(frames, self._noise(frames, generator), temperature)
+        precision = torch.promote_types(self._dtype(), torch.float32)
+        loss = F.mse_loss(painted.to(precision), frames.to(precision))
+        use = codebook_use(tokens, self.vocab_size)
         parts = {"reconstruction": loss, "temperature": loss.new_full((), temperature), **use}
         return LossOutput(total=loss, parts=parts)
+
+    def repaint(
+        self,
+        frames: Float[Tensor, "batch channels height width"],
+        noise: Float[Tensor, "batch vocab rows columns"],
+        temperature: float,
+    ) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, "batch rows columns"]]:
+        """The frames that a soft draw with this noise gives, and the most likely tokens."""
+        logits = self.logits(frames)
+        tokens = logits.detach().argmax(dim=1)
+        drawn = gumbel_softmax(logits, noise, temperature, hard=self.hard)
+        del logits, noise  # as large as ``drawn``, and not needed while it is painted
+        return self.decode_mixture(drawn), tokens
 
     def temperature(self, progress: float) -> float:
         """Of the Gumbel softmax when this share of the training is done."""
@@ -191,6 +208,14 @@ class DVAE(nn.Module):
     ) -> Float[Tensor, "batch channels height width"]:
         """The frames as their tokens remember them: what is lost before any slot is."""
         return self.decode(self.encode(frames))
+
+    def _noise(
+        self, frames: Float[Tensor, "batch channels height width"], generator: Generators | None
+    ) -> Float[Tensor, "batch vocab rows columns"]:
+        """Gumbel noise for the logits of the frames, which it does not have to wait for."""
+        grid = (side // self.stride for side in frames.shape[2:])
+        one = frames.new_empty((), dtype=torch.promote_types(self._dtype(), torch.float32))
+        return gumbel_noise(one.expand(len(frames), self.vocab_size, *grid), generator)
 
     def _dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
