@@ -12,7 +12,8 @@ clipping; the pictures are noise that lies on the device already. A training ste
 apps/train.py: noise for each sample, forward, backward, clipping, Adam, and the loss is read.
 Medians of several turns.
 
-Each case has a process of its own, first as it is, then compiled (``model.compile()``). Several are
+Each case has a process of its own, first as it is, then compiled (``model.compile()``), and with
+``--recomputing`` training steps once more with gradient checkpointing. Several cases are
 made ready side by side, as compiling takes minutes of the processor, as far as they fit into the
 memory of the device together; when one is ready the others stand still while it is timed. Its row
 is printed, and the file written anew, at once. After ``--minutes`` all ends, and the rows say what
@@ -43,7 +44,7 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 import typer
-from gpu_cases import CASES, COMPILED, case_of, seconds
+from gpu_cases import CASES, COMPILED, RECOMPUTING, case_of, plain_name, seconds
 
 TITLES = ("batch", "ms", "frames/s", "peak GiB", "TFLOP/s", "share", "ready in s", "graphs")
 CHILD = Path(__file__).with_name("gpu_cases.py")
@@ -59,6 +60,9 @@ def main(
     batch: Annotated[int, typer.Option(min=0, help="instead of each case's own")] = 0,
     turns: Annotated[int, typer.Option(min=0, help="instead of each case's own")] = 0,
     compiled: Annotated[bool, typer.Option(help="also compiled")] = True,
+    recomputing: Annotated[
+        bool, typer.Option("--recomputing", help="also training steps with gradient checkpointing")
+    ] = False,
     backend: Annotated[str, typer.Option(help="of torch.compile; the device's own if empty")] = "",
     together: Annotated[
         int, typer.Option(min=0, help="cases made ready side by side; one for two cores if 0")
@@ -73,8 +77,10 @@ def main(
         if name not in CASES:
             raise typer.BadParameter(f"there is no case '{name}'; there are {', '.join(CASES)}")
     names = list(only or CASES)
+    trained = [name for name in names if CASES[name].job == "train" and recomputing]
     # What takes longest to compile begins first.
     names += [name + COMPILED for name in reversed(names) if compiled]
+    names += [name + RECOMPUTING for name in trained]
     cores = len(os.sched_getaffinity(0))
     together = together or max(cores // 2, 1)
     arguments = ["--device", device, "--batch", str(batch), "--turns", str(turns)]
@@ -106,9 +112,10 @@ class Table:
         """One more row: of a case that was timed, or of why it was not."""
         self.rows.append(row)
         if "seconds" in row:
-            # Compiled code runs kernels that the counter does not see; the work is the same.
+            # Compiled code runs kernels that the counter does not see; the work is the same. And
+            # what is done twice to save memory counts once.
             counted = {done["name"]: done.get("operations") for done in self.rows}
-            operations = counted.get(row["name"].removesuffix(COMPILED))
+            operations = counted.get(plain_name(row["name"]))
             cells = [f"{row['batch']}x{row['frames']}", f"{1000 * row['seconds']:.1f}"]
             cells += [f"{row[key]:.1f}" for key in ("frames_per_second", "peak_gib")]
             if operations:

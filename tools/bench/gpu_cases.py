@@ -29,6 +29,7 @@ from support.optimizers import build_optimizer
 from support.options import RunOptions, load_options
 
 COMPILED = "+compiled"
+RECOMPUTING = "+recomputing"  # with gradient checkpointing
 STEPS = 20  # of DPM-Solver
 
 
@@ -58,8 +59,13 @@ CASES = {
 
 
 def case_of(name: str) -> Case:
-    """That of a name, compiled or not."""
-    return CASES[name.removesuffix(COMPILED)]
+    """That of a name, however it is done."""
+    return CASES[plain_name(name)]
+
+
+def plain_name(name: str) -> str:
+    """That of the case as it is."""
+    return name.partition("+")[0]
 
 
 def main(
@@ -72,7 +78,13 @@ def main(
     batch = batch or case.batch or options.train.batch_size
     case = case._replace(recipe=recipe, batch=batch, turns=turns or case.turns)
     compiled = name.endswith(COMPILED)
-    action = prepare(case, options, device, backend if compiled else None)
+    action = prepare(
+        case,
+        options,
+        device,
+        backend if compiled else None,
+        recomputing=name.endswith(RECOMPUTING),
+    )
     counter = FlopCounterMode(display=False)
     with nullcontext() if compiled else counter:
         action()
@@ -110,7 +122,7 @@ def _compiled_graphs() -> int:
 
 
 def prepare(
-    case: Case, options: RunOptions, device: str, backend: str | None
+    case: Case, options: RunOptions, device: str, backend: str | None, *, recomputing: bool
 ) -> Callable[[], object]:
     """The action to time, compiled if there is a ``backend``."""
     torch.manual_seed(0)
@@ -124,6 +136,8 @@ def prepare(
         # Else a part that was compiled too often would quietly run as it is.
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         model.compile(backend=backend)
+    if recomputing:
+        model.enable_gradient_checkpointing()
     if case.job == "train":
         model.train()
         ids = [str(number) for number in range(case.batch)]

@@ -56,6 +56,15 @@ def test_a_reconstruction_is_timed_as_it_is_and_compiled(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_a_training_step_is_timed_with_gradient_checkpointing_too(tmp_path: Path):
+    given = ("--minutes", "30", "--only", "steve-train", "--no-compiled", "--recomputing")
+    plain, again = rows(tmp_path / "gpu.json", *given)
+    assert [plain["name"], again["name"]] == ["steve-train", "steve-train+recomputing"]
+    assert again["operations"] > 1.2 * plain["operations"] > 0
+    assert again["tflops"] * again["seconds"] == pytest.approx(plain["operations"] / 1e12)
+
+
+@pytest.mark.slow
 def test_what_failed_says_why_and_leaves_the_others_alone(tmp_path: Path):
     plain, failed = rows(
         tmp_path / "gpu.json", "--minutes", "30", "--only", "slot_attention-train", "--backend", "x"
