@@ -54,6 +54,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
         {**SLOTS, "encoder": FEATURES, "decoder": {"hidden_dim": 16, "num_layers": 2}},
         1,
     ),
+    "dinosaur_transformer": (
+        "dinosaur",
+        {**SLOTS, "encoder": FEATURES,
+         "decoder": {"type": "feature_transformer", "num_layers": 3, "num_heads": 2,
+                     "permuted_orders": True}},
+        1,
+    ),
     "dvae": ("dvae", {"tokenizer": DVAE}, 1),
     "vqvae": ("vqvae", {"tokenizer": VQVAE}, 1),
     "slot_former": ("slot_former", {**SLOTS, "dynamics": ROLLOUT}, 4),

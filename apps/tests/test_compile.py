@@ -20,7 +20,13 @@ GROUPS = {  # a process each
     "savi": ("savi",),
     "tokens": ("slate", "steve", "dvae"),
     "diffusion": ("slot_diffusion", "slot_diffusion_videos", "slot_former_images", "vqvae"),
-    "others": ("slot_attention", "dinosaur", "slot_former", "relation_readout"),
+    "others": (
+        "slot_attention",
+        "dinosaur",
+        "dinosaur_transformer",
+        "slot_former",
+        "relation_readout",
+    ),
 }
 
 

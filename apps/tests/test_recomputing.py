@@ -31,6 +31,7 @@ RATIOS = {
     "slot_diffusion": 4.75,
     "slot_diffusion_videos": 4.75,
     "dinosaur": 6.5,
+    "dinosaur_transformer": 7.0,
     "dvae": 9.0,
     "vqvae": 21.0,
     "slot_former": 5.0,

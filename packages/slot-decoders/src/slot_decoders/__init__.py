@@ -2,6 +2,7 @@
 
 from slot_decoders.denoiser_unet import DenoiserUNet
 from slot_decoders.feature_mlp import FeatureMLPDecoder
+from slot_decoders.feature_transformer import FeatureTransformerDecoder
 from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.sampling import NoiseSchedule
 from slot_decoders.spatial_broadcast import SpatialBroadcastDecoder
@@ -17,6 +18,7 @@ __all__ = [
     "DenoiserUNet",
     "DiffusionDecoder",
     "FeatureMLPDecoder",
+    "FeatureTransformerDecoder",
     "NoiseSchedule",
     "SpatialBroadcastDecoder",
     "TokenFeatures",

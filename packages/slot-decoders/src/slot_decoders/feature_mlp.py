@@ -104,8 +104,9 @@ class FeatureMLPDecoder(nn.Module):
         self,
         slots: Float[Tensor, "batch time slots dim"],
         generator: torch.Generator | None = None,
+        maps: Float[Tensor, "batch time channels height width"] | None = None,
     ) -> DecoderOutput:
-        """Mixed features and masks; nothing is random, ``generator`` is unused.
+        """Mixed features and masks, of the slots alone: ``generator`` and ``maps`` are unused.
 
         Raises:
             InputError: if the slots have another shape or kind of numbers.

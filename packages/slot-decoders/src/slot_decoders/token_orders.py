@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from slot_core import Generators
+from slot_core.noise import integers
+
 NUM_ORDERS = 9
 
 
@@ -20,6 +23,17 @@ def patch_orders(height: int, width: int) -> Int[Tensor, "orders positions"]:
     corners = [places, places.flip(1), places.flip(0), places.flip(0, 1)]
     orders = [order.flatten() for grid in corners for order in (grid, grid.T)]
     return torch.stack([*orders, _spiral(places)])
+
+
+def draw_orders(
+    table: Int[Tensor, "orders positions"],
+    count: int,
+    training: bool,
+    generator: Generators | None,
+) -> Int[Tensor, " count"]:
+    """The number of an order for each frame: one of all while training, else the first."""
+    first = torch.zeros(count, dtype=torch.long, device=table.device)
+    return integers(len(table), first, generator) if training and len(table) > 1 else first
 
 
 def _spiral(places: Int[Tensor, "height width"]) -> Int[Tensor, " positions"]:

@@ -22,13 +22,12 @@ from torch import Tensor, nn
 
 from slot_core import ConfigError, DecoderOutput, Generators, InputError, LossOutput
 from slot_core.compiling import compile_methods
-from slot_core.noise import integers
 from slot_core.protocols import MaskSource
 from slot_core.recomputing import recompute_methods
 from slot_core.slot_input import check_codes, check_slots, check_target
 from slot_decoders.gumbel import gumbel_noise, gumbel_softmax
-from slot_decoders.token_blocks import LayerCache, TokenBlock, linear
-from slot_decoders.token_orders import patch_orders
+from slot_decoders.token_blocks import LayerCache, TokenBlock, empty_caches, linear, next_patch
+from slot_decoders.token_orders import draw_orders, patch_orders
 
 # Positions by which the part of the cache that a step looks at grows: few, as all of it is read in
 # every step; not one, as a compiled step is made for one length.
@@ -181,7 +180,7 @@ class TransformerDecoder(nn.Module):
         else:
             check_codes(codes, slots, self.grid_size)
             tokens = codes.flatten(0, 1).flatten(1)
-        order = self._draw_orders(len(tokens), generator)
+        order = draw_orders(self.order_table, len(tokens), self.training, generator)
         patches = self._patches(slots.flatten(0, 1), tokens, order)
         wanted = tokens.gather(1, self.order_table[order])
         if not self.reconstruction_weight:
@@ -303,13 +302,9 @@ class TransformerDecoder(nn.Module):
 
     def empty_cache(self, slots: Float[Tensor, "batch slots dim"], order: int = 0) -> TokenCache:
         """What ``step`` needs before the first token."""
-        projected = self.slot_projection(slots)
-        layers = []
-        for block in self.blocks:
-            assert isinstance(block, TokenBlock)
-            layers.append(block.empty_cache(projected, self.num_positions))
+        layers = empty_caches(self.blocks, self.slot_projection(slots), self.num_positions)
         begin = torch.full((len(slots),), self.tokenizer.vocab_size + order, device=slots.device)
-        return TokenCache(tuple(layers), self.order_table[order], begin)
+        return TokenCache(layers, self.order_table[order], begin)
 
     def step(
         self,
@@ -328,18 +323,8 @@ class TransformerDecoder(nn.Module):
         """
         place = cache.order[position]
         patch = self.token_embedding(token) + self.position_embedding[place]
-        patch = patch[:, None]
-        behind = torch.arange(cache.layers[0].patches.shape[3], device=token.device) > position
-        mask = torch.zeros_like(behind, dtype=patch.dtype).masked_fill(behind, -torch.inf)[None]
-        for block, layer in zip(self.blocks, cache.layers, strict=True):
-            assert isinstance(block, TokenBlock)
-            patch = block.step(patch, layer, position, mask)
-        return _precise(self.head(self.norm(patch[:, 0])))
-
-    def _draw_orders(self, count: int, generator: Generators | None) -> Int[Tensor, " batch"]:
-        number = len(self.order_table)
-        first = torch.zeros(count, dtype=torch.long, device=self.order_table.device)
-        return integers(number, first, generator) if self.training and number > 1 else first
+        patch = next_patch(self.blocks, patch, position, cache.layers)
+        return _precise(self.head(self.norm(patch)))
 
     def _painting_loss(
         self,

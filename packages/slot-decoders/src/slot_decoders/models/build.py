@@ -24,6 +24,7 @@ from slot_core import (
 from slot_core.backbones import CNN, ResNet, ViT
 from slot_decoders.denoiser_unet import DenoiserUNet
 from slot_decoders.feature_mlp import FeatureMLPDecoder
+from slot_decoders.feature_transformer import FeatureTransformerDecoder
 from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.models.configs import (
     AutoencoderKLConfig,
@@ -33,6 +34,7 @@ from slot_decoders.models.configs import (
     ConditionedSlotsConfig,
     DiffusionConfig,
     DVAEConfig,
+    FeatureDecoder,
     FeatureMLPConfig,
     GaussianSlotsConfig,
     InitializerConfig,
@@ -165,10 +167,12 @@ def build_decoder(config: SlotAutoencoderConfig | SlotDynamicsConfig) -> nn.Modu
         return TransformerDecoder(tokenizer, config.slot_dim, size, **options)
     if isinstance(decoder, DiffusionConfig):
         return _build_diffusion(decoder, config.slot_dim, config.preprocessing)
-    if isinstance(decoder, FeatureMLPConfig):
+    if isinstance(decoder, FeatureDecoder):
         assert isinstance(config, SlotAutoencoderConfig)
+        mixture = isinstance(decoder, FeatureMLPConfig)
+        kind = FeatureMLPDecoder if mixture else FeatureTransformerDecoder
         options = decoder.model_dump(exclude={"type"})
-        return FeatureMLPDecoder(config.slot_dim, *_maps_of(config), **options)
+        return kind(config.slot_dim, *_maps_of(config), **options)
     assert isinstance(decoder, SpatialBroadcastConfig)
     return SpatialBroadcastDecoder(config.slot_dim, size, **decoder.model_dump(exclude={"type"}))
 

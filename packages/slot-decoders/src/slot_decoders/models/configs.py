@@ -332,10 +332,20 @@ class FeatureMLPConfig(StrictConfig):
     num_layers: int = Field(default=4, ge=2, le=256)
 
 
+class FeatureTransformerConfig(StrictConfig):
+    """slot_decoders.FeatureTransformerDecoder, of the same features."""
+
+    type: Literal["feature_transformer"] = "feature_transformer"
+    num_layers: Depth = 4
+    num_heads: Count = 8
+    permuted_orders: bool = False
+
+
 # Those that paint pictures, and so can paint predicted slots, too.
 Painter = SpatialBroadcastConfig | TransformerConfig | DiffusionConfig
 PainterConfig = Annotated[Painter, Field(discriminator="type")]
-DecoderConfig = Annotated[Painter | FeatureMLPConfig, Field(discriminator="type")]
+FeatureDecoder = FeatureMLPConfig | FeatureTransformerConfig
+DecoderConfig = Annotated[Painter | FeatureDecoder, Field(discriminator="type")]
 
 
 class SlotAutoencoderConfig(StrictConfig):

@@ -278,9 +278,8 @@ class SlotAutoencoder(HubModel):
             InputError: if the decoder makes no masks, or ``source`` is another word.
         """
         source = self._checked(source)
-        check_colours(video)
-        encoded = self.encoder(video, state, generator, conditioning)
-        decoded = self.decoder.decode(encoded.slots) if source == "decoder" else None
+        encoded, given = self._found(video, conditioning, state, generator)
+        decoded = self.decoder.decode(encoded.slots, **given) if source == "decoder" else None
         return _masks(source, encoded, decoded, _size(video))
 
     @without_gradients
@@ -297,9 +296,9 @@ class SlotAutoencoder(HubModel):
         Raises:
             InputError: if the decoder makes no pictures.
         """
-        check_colours(video)
-        encoded = self.encoder(video, state, generator, conditioning)
-        return self._picture(self.decoder.decode(encoded.slots, generator), _size(video))
+        encoded, given = self._found(video, conditioning, state, generator)
+        decoded = self.decoder.decode(encoded.slots, generator, **given)
+        return self._picture(decoded, _size(video))
 
     @without_gradients
     def sample(
@@ -404,14 +403,27 @@ class SlotAutoencoder(HubModel):
         generator: torch.Generator | None,
     ) -> tuple[Chunk, EncoderState]:
         """Encode one chunk once, decode it at most once."""
-        check_colours(video)
-        encoded = self.encoder(video, state, generator, conditioning)
+        encoded, given = self._found(video, conditioning, state, generator)
         decoded = None
         if reconstruct or source == "decoder":
-            decoded = self.decoder.decode(encoded.slots, generator)
+            decoded = self.decoder.decode(encoded.slots, generator, **given)
         masks = _masks(source, encoded, decoded, _size(video))
         painted = self._picture(decoded, _size(video)) if reconstruct and decoded else None
         return Chunk(encoded.slots, masks, painted), encoded.state
+
+    def _found(
+        self,
+        video: Video,
+        conditioning: Conditioning | None,
+        state: EncoderState | None,
+        generator: Generators | None,
+    ) -> tuple[SlotOutput, dict[str, Tensor]]:
+        """What the encoder finds in a video, and what decoding is given beside its slots."""
+        check_colours(video)
+        if not self.wants_maps:
+            return self.encoder(video, state, generator, conditioning), {}
+        maps = self.encoder.maps(video)
+        return self.encoder(video, state, generator, conditioning, maps), {"maps": maps}
 
     def _checked(self, source: MaskSource | None) -> MaskSource:
         source = source or self.default_mask_source
