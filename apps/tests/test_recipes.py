@@ -22,7 +22,7 @@ NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPE
 
 
 def test_all_recipes_are_found():
-    assert len(NAMES) == 61
+    assert len(NAMES) == 63
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,6 +62,9 @@ def smaller(name: str, tmp_path: Path, size: int) -> tuple[dict[str, Any], tuple
     if name == "dinosaur/shapes":
         return changes | quickstarts_backbone(tmp_path / "quickstart"), MIXTURE
     if kind == "dinosaur":
+        mixture = load_options(name).model.decoder.type == "feature_mlp"
+        decoder = {"hidden_dim": 16} if mixture else {"num_layers": 2}
+        changes |= {f"model.decoder.{key}": value for key, value in decoder.items()}
         return changes | tiny_vit(tmp_path / "vit"), MIXTURE
     if kind == "dvae":
         tokens = {f"model.tokenizer.{key}": value for key, value in TOKENIZER.items()}
@@ -92,7 +95,7 @@ def tiny_vit(folder: Path) -> dict[str, Any]:
     ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
     sizes = {"patch_size": 8, "hidden_dim": 8, "num_layers": 1, "num_heads": 2, "image_size": 32}
     vit = {f"model.encoder.backbone.{key}": value for key, value in sizes.items()}
-    return vit | {"start.backbone": str(folder), "model.decoder.hidden_dim": 16}
+    return vit | {"start.backbone": str(folder)}
 
 
 def quickstarts_backbone(folder: Path) -> dict[str, Any]:

@@ -110,8 +110,7 @@ class PatchAttention(nn.Module):
         """To query, key and value at once."""
         weight = torch.cat([self.to_query.weight, self.to_key.weight, self.to_value.weight])
         first, last = self.to_query.bias, self.to_value.bias
-        # PyTorch's types do not tell that a layer may have no bias.
-        if first is None:  # pyright: ignore[reportUnnecessaryComparison]
+        if first is None:
             return weight, None
         return weight, torch.cat([first, torch.zeros_like(first), last])
 
@@ -168,8 +167,8 @@ class SlotReading(nn.Module):
     ) -> Float[Tensor, "batch positions dim"]:
         """What patches that look by ``weights`` take."""
         read = torch.bmm(weights.flatten(2).to(memory.values.dtype), memory.values)
-        bias = self.output.bias  # whose type does not tell that there may be none
-        if bias is None:  # pyright: ignore[reportUnnecessaryComparison]
+        bias = self.output.bias
+        if bias is None:
             return read
         return read + bias.to(read.dtype)
 
@@ -183,7 +182,7 @@ class SlotReading(nn.Module):
         values = torch.einsum("bshe,dhe->bhsd", values, outputs).flatten(1, 2)
         bias = self.to_query.bias
         shift = None
-        if bias is not None:  # pyright: ignore[reportUnnecessaryComparison] # as above
+        if bias is not None:
             shift = torch.einsum("bshe,he->bhs", keys, bias.unflatten(0, (self.num_heads, -1)))
             shift = shift.flatten(1)[:, None]
         return SlotMemory(torch.einsum("bshe,hed->bdhs", keys, queries).flatten(2), values, shift)
