@@ -21,8 +21,10 @@ pieces one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -72,18 +74,29 @@ def kept_bytes(module: nn.Module, step: Callable[[], object]) -> int:
 
     Args:
         module: that ``step`` calls.
-        step: a training step, as far as its loss.
+        step: a training step, as far as its loss, which it returns.
     """
+    kept: WeakSet[_Kept] = WeakSet()
+
+    def keep(value: Tensor) -> _Kept:
+        one = _Kept(value)
+        kept.add(one)
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one.value):
+        loss = step()
     own = {one.untyped_storage().data_ptr() for one in (*module.parameters(), *module.buffers())}
-    kept: dict[int, Tensor] = {}
+    storages = [one.value.untyped_storage() for one in kept]
+    sizes = {one.data_ptr(): one.nbytes() for one in storages if one.data_ptr() not in own}
+    del loss  # until here, as it holds what is kept
+    return sum(sizes.values())
 
-    def keep(value: Tensor) -> Tensor:
-        kept[value.untyped_storage().data_ptr()] = value
-        return value
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        step()
-    return sum(value.untyped_storage().nbytes() for at, value in kept.items() if at not in own)
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A tensor, for as long as something may need it for gradients."""
+
+    value: Tensor
 
 
 def _recomputing(method: Callable[..., Any], batch_axes: int) -> Callable[..., Any]:
