@@ -35,7 +35,7 @@ RATIOS = {
     "dvae": 9.0,
     "vqvae": 21.0,
     "slot_former": 5.0,
-    "slot_former_images": 3.75,
+    "slot_former_images": 3.9,
     "relation_readout": 2.4,
 }
 IN_ONE_GO = ("slot_former", "slot_former_images")
