@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +120,8 @@ def test_records_are_of_the_recipe_as_it_is(path: Path):
     """A recipe or a default that changes makes the records those of something else: record anew."""
     record = Expectation.parse(json.loads(path.read_text()), source=str(path))
     recipe = f"{path.parent.name}/{path.name.removesuffix('.expected.json')}"
-    words = record.command.split()
-    changes = [words[i + 1].strip("'") for i, word in enumerate(words) if word == "--set"]
+    words = shlex.split(record.command)
+    changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     found = expected_of(recipe, stated(*changes, recipe=recipe))
     assert found is not None
     assert record.num_seeds >= 3
