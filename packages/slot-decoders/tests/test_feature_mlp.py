@@ -158,7 +158,7 @@ def test_it_segments_by_the_decoders_masks_and_paints_nothing(
     expected = model.segment(video, source="decoder", generator=own().manual_seed(3))
     assert torch.equal(masks, expected)
     assert not model.paints
-    with pytest.raises(InputError, match="FeatureMLPDecoder makes 12 features of each place"):
+    with pytest.raises(InputError, match="FeatureMLPDecoder makes features of each place"):
         model.reconstruct(video)
 
 

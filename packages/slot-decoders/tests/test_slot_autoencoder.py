@@ -468,6 +468,11 @@ def test_a_decoder_of_features_segments_and_says_that_it_paints_nothing(
     model(video).total.backward()
     masks = model.segment(video)
     torch.testing.assert_close(masks.sum(2), torch.ones_like(masks[:, :, 0]))
-    for paint in (model.reconstruct, lambda video: model.sample(model.encode(video).slots)):
-        with pytest.raises(InputError, match=r"the Features makes \d+ features of each place"):
+    model.decoder.decode = lambda *_: pytest.fail("it decodes before it refuses")
+    for paint in (
+        model.reconstruct,
+        lambda video: model.sample(model.encode(video).slots),
+        lambda video: next(model.stream([video], source="encoder", reconstruct=True)),
+    ):
+        with pytest.raises(InputError, match="the Features makes features of each place"):
             paint(video)

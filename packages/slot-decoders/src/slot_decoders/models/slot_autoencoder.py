@@ -296,6 +296,7 @@ class SlotAutoencoder(HubModel):
         Raises:
             InputError: if the decoder makes no pictures.
         """
+        self._check_paints()
         encoded, given = self._found(video, conditioning, state, generator)
         decoded = self.decoder.decode(encoded.slots, generator, **given)
         return self._picture(decoded, _size(video))
@@ -327,10 +328,11 @@ class SlotAutoencoder(HubModel):
                 [batch time height width]; a diffusion decoder paints the rest to go with them.
 
         Raises:
-            InputError: if the slots have another shape, there is no such scheduler or number of
-                steps, the decoder does not diffuse and is given one, or what is kept does not go
-                with the slots.
+            InputError: if the decoder makes no pictures, the slots have another shape, there is no
+                such scheduler or number of steps, the decoder does not diffuse and is given one, or
+                what is kept does not go with the slots.
         """
+        self._check_paints()
         check_slots(slots, self.config.slot_dim)
         options: dict[str, Any] = {
             "scheduler": scheduler,
@@ -384,9 +386,11 @@ class SlotAutoencoder(HubModel):
             generator: draws the first slots, where they are random.
 
         Raises:
-            InputError: as ``segment`` does.
+            InputError: as ``segment`` does, or ``reconstruct`` where that is asked for.
         """
         source, state = self._checked(source), None
+        if reconstruct:
+            self._check_paints()
         for video in chunks:
             found, state = self._look(video, conditioning, source, reconstruct, state, generator)
             conditioning = None
@@ -437,13 +441,16 @@ class SlotAutoencoder(HubModel):
 
     def _painted(self, decoded: DecoderOutput) -> Video:
         """What was decoded, in [0, 1] at the model's own size."""
-        channels = decoded.reconstruction.shape[2]
-        if not self.paints or channels != 3:
-            raise InputError(
-                f"the {type(self.decoder).__name__} makes {channels} features of each place, which "
-                "are no colours; it has masks, but no pictures"
-            )
+        self._check_paints(decoded.reconstruction.shape[2] == 3)
         return self.preprocessing.undo(decoded.reconstruction)
+
+    def _check_paints(self, colours: bool = True) -> None:
+        """Refuse to paint where the decoder says that it does not, or has not made colours."""
+        if not self.paints or not colours:
+            raise InputError(
+                f"the {type(self.decoder).__name__} makes features of each place, which are no "
+                "colours; it has masks, but no pictures"
+            )
 
 
 def _masks(
