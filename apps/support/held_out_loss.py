@@ -17,7 +17,7 @@ from accelerate.utils import gather_object
 
 from slot_core import InputError, sample_generators
 from slot_core.noise import Generators
-from slot_decoders.models.slot_autoencoder import without_gradients
+from slot_decoders.models.without_gradients import without_gradients
 from support.inputs import inputs_of
 
 CLIPS = ("video", "slots")  # what a model learns from that has a time axis

@@ -22,7 +22,7 @@ from slot_core import (
 )
 from slot_core.compiling import compile_methods
 from slot_decoders.models.configs import RelationReadoutConfig
-from slot_decoders.models.slot_autoencoder import without_gradients
+from slot_decoders.models.without_gradients import without_gradients
 
 Slots = Float[Tensor, "batch time slots dim"]
 

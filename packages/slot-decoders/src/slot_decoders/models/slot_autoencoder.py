@@ -7,10 +7,9 @@ and in eval mode. A video of any length goes through ``stream`` in chunks.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -36,33 +35,9 @@ from slot_core.video_input import check_colours, check_free_of_charge
 from slot_decoders.latent_diffusion import DiffusionDecoder, Kept
 from slot_decoders.models.configs import SlotAutoencoderConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
+from slot_decoders.models.without_gradients import without_gradients
 
 Video = Float[Tensor, "batch time 3 height width"]
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-Model = TypeVar("Model", bound=nn.Module)
-
-
-def without_gradients(
-    method: Callable[Concatenate[Model, Parameters], Result],
-) -> Callable[Concatenate[Model, Parameters], Result]:
-    """Run a method in eval mode and without gradients, and restore the modes after.
-
-    Each module's own mode: a part that is kept in eval while the rest trains stays there.
-    """
-
-    @functools.wraps(method)
-    def run(self: Model, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            with torch.no_grad():
-                return method(self, *args, **kwargs)
-        finally:
-            for module, training in modes:
-                module.training = training
-
-    return run
 
 
 @dataclass(frozen=True)

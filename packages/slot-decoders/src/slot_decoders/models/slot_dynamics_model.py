@@ -30,7 +30,8 @@ from slot_core.slot_input import check_slots
 from slot_core.video_input import check_free_of_charge
 from slot_decoders.models.configs import SlotDynamicsConfig
 from slot_decoders.models.preprocessing import Preprocessing
-from slot_decoders.models.slot_autoencoder import Video, without_gradients
+from slot_decoders.models.slot_autoencoder import Video
+from slot_decoders.models.without_gradients import without_gradients
 
 Slots = Float[Tensor, "batch time slots dim"]
 MOST_NAMED = 6  # future frames whose error has a name of its own, as in SlotFormer's code

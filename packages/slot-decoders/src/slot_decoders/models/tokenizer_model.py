@@ -17,7 +17,8 @@ from slot_core.slot_initializers import Conditioning
 from slot_core.video_input import check_colours, check_free_of_charge
 from slot_decoders.models.configs import TokenizerModelConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
-from slot_decoders.models.slot_autoencoder import Video, without_gradients
+from slot_decoders.models.slot_autoencoder import Video
+from slot_decoders.models.without_gradients import without_gradients
 
 
 class TokenizerModel(HubModel):
