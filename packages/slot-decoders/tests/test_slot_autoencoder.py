@@ -460,7 +460,7 @@ class Features(nn.Module):
 
 
 def test_a_decoder_of_features_segments_and_says_that_it_paints_nothing(
-    model: SlotAutoencoder, video: Tensor
+    model: SlotAutoencoder, video: Tensor, monkeypatch: pytest.MonkeyPatch
 ):
     assert model.paints
     model.decoder = Features()
@@ -468,7 +468,7 @@ def test_a_decoder_of_features_segments_and_says_that_it_paints_nothing(
     model(video).total.backward()
     masks = model.segment(video)
     torch.testing.assert_close(masks.sum(2), torch.ones_like(masks[:, :, 0]))
-    model.decoder.decode = lambda *_: pytest.fail("it decodes before it refuses")
+    monkeypatch.setattr(Features, "decode", lambda *_: pytest.fail("it decodes, then refuses"))
     for paint in (
         model.reconstruct,
         lambda video: model.sample(model.encode(video).slots),
