@@ -3,8 +3,8 @@
 PyTorch's engine asks the driver for the context of the device before it walks the graph, and there
 is no driver. So the graph is walked here, in the same order and with what decides how much memory
 is held: a node is done when all that needs its output is done, the latest of the forward pass
-first; gradients of one tensor are added in place where nobody else holds them; what a node saved is
-let go with it; a parameter takes its gradient over as it is.
+first; gradients of one tensor are added in place where nobody else holds the first of them; what a
+node saved is let go with it; a parameter takes its gradient over as it is.
 
 Hooks of tensors and nodes, and graphs of gradients, are not followed. Those of what nodes save are:
 recomputing (``torch.utils.checkpoint``) asks for the number of the engine's task, so that what was
@@ -115,9 +115,6 @@ def _add(
     if _is_alone(both, 0):
         both[0] += both[1]
         sums[index] = both[0]
-    elif _is_alone(both, 1):
-        both[1] += both[0]
-        sums[index] = both[1]
     else:
         sums[index] = both[0] + both[1]
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 import memory
+from bench.recomputing import peak_bytes
 from fake_gpu import DEVICE, FakeGPU
 from graph_walk import backward
 from memory_estimate import Memory, batch_of, estimate, sample_shapes
@@ -28,6 +32,7 @@ from support.options import load_options
 ROOT = Path(__file__).parents[2]
 H200 = json.loads((ROOT / "tools/bench/results/h200/gpu.json").read_text())
 MEASURED = {row["recipe"]: row for row in H200["rows"] if row["name"].endswith("-train")}
+TABLE = (ROOT / "apps/recipes/README.md").read_text(encoding="utf-8")
 GIB = 2**30
 SMALL = "slot_attention/shapes"
 SMALLEST = "relation_readout/shapes"
@@ -56,6 +61,7 @@ def test_the_peak_is_what_a_gpu_measured(recipe: str):
     assert (options.train.batch_size, video[0]) == (row["batch"], row["frames"])
     share = estimate(options).peak / GIB / row["peak_gib"]
     assert 0.98 < share <= 1
+    assert f"| {recipe} | {row['peak_gib']:.2f} | {share * row['peak_gib']:.2f} |" in TABLE
 
 
 def build_on_meta(options: Any) -> Any:
@@ -172,6 +178,22 @@ def test_the_walk_gives_the_gradients_of_the_engine():
     assert len(calls) == 4  # recomputed once for each way
 
 
+@pytest.mark.parametrize("recomputing", [False, True])
+def test_the_walk_takes_as_much_memory_as_the_engine(recomputing: bool):
+    """As PyTorch's profiler sees it on the CPU, where both can be had."""
+    options = load_options(SMALL)
+    model = build_model(options.model)
+    video = torch.rand(4, *sample_shapes(model, options)["video"])
+    if recomputing:
+        model.enable_gradient_checkpointing()
+
+    def peak(way: Callable[[list[Tensor]], None]) -> int:
+        model.zero_grad()
+        return peak_bytes(lambda: way([model(video).total]))
+
+    assert peak(backward) == pytest.approx(peak(lambda loss: loss.pop().backward()), rel=0.01)
+
+
 def test_what_a_node_saved_is_let_go_when_it_is_done():
     with FakeGPU() as gpu:
         weights = [torch.zeros(256, 256, device=DEVICE, requires_grad=True) for _ in range(20)]
@@ -270,3 +292,38 @@ def test_mistakes_are_one_sentence(words: list[str], sentence: str, capsys: Any)
     assert sentence in said
     assert said.startswith("error: ")
     assert said.count("\n") == 1
+
+
+# ---------------------------------------------------------------- the committed table
+
+
+def committed() -> dict[str, str]:
+    """The rows of the page, by recipe."""
+    rows = re.findall(r"^\| ((\w+/\w+) \|.*) \|$", TABLE, flags=re.MULTILINE)
+    return {recipe: f"| {row} |" for row, recipe in rows}
+
+
+def test_the_page_has_all_recipes_of_real_datasets():
+    assert list(committed()) == memory.real_recipes()
+    assert len(committed()) == 51
+
+
+def test_the_page_says_what_the_tool_says():
+    *_, row = memory.table(["slot_attention/celeba"], [], 1)
+    assert committed()["slot_attention/celeba"] == row
+
+
+@pytest.mark.slow
+def test_the_page_says_what_the_tool_says_of_each_kind():
+    """In a process without the checks of shapes, which hold what a function lets go."""
+    recipes = ["dvae/celeba", "relation_readout/physion", "savi/movi_a", "slate/celeba"]
+    code = f"import memory; print(*memory.table({recipes}, [], 1), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "tools",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[2:] == [committed()[recipe] for recipe in recipes]
