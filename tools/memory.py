@@ -77,7 +77,7 @@ def main(
     chosen = [load_options(name, [*(changes or []), *size]) for name in names for size in sizes]
     width = max(32, *(len(name) + 1 for name in names))
     print(f"GiB of one process of {processes}, estimated")
-    print(" " * width + "".join(f"{title:>11}" for title in TITLES), flush=True)
+    print(" " * width + "".join(f"{title:>12}" for title in TITLES), flush=True)
     too_large = [one for options in chosen if (one := tell(options, processes, fit, width))]
     if too_large:
         raise InputError("; ".join(too_large))
@@ -124,7 +124,7 @@ def cells(options: RunOptions, processes: int, memory: Memory) -> str:
     texts = [f"{train.batch_size}", f"{train.accumulation}", at_once, f"{memory.parameters:,}"]
     parts = (memory.weights, memory.gradients, memory.optimizer, memory.average, memory.kept)
     texts += [f"{size / GIB:.2f}" for size in (*parts, memory.peak)]
-    return "".join(f"{text:>11}" for text in texts)
+    return "".join(f"{text:>12}" for text in texts)
 
 
 def real_recipes() -> list[str]:
