@@ -319,7 +319,7 @@ def test_it_segments_by_where_the_last_layer_looked_given_the_true_features(
     torch.testing.assert_close(masks.flatten(0, 1), expected)
     torch.testing.assert_close(masks.sum(2), torch.ones_like(masks[:, :, 0]))
     assert not torch.allclose(model.decoder.decode(slots).masks, looked)
-    with pytest.raises(InputError, match="FeatureTransformerDecoder makes 12 features of each"):
+    with pytest.raises(InputError, match="FeatureTransformerDecoder makes features of each"):
         model.reconstruct(video)
 
 
