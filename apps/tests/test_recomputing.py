@@ -84,6 +84,7 @@ def test_losses_and_gradients_are_the_same(family):
     assert_alike(plain, again, 0 if family in IN_ONE_GO else 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_half_precision_is_as_near(family, dtype, tolerance):
@@ -136,6 +137,7 @@ def test_a_run_with_it_is_the_same(tmp_path, tiny, changes):
     assert_same_log(*runs)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_it_and_without(tmp_path, tiny):
     whole = tmp_path / "whole"
     go(train.main, tiny(whole, **{"checkpoint.keep": 4}))

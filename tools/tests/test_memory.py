@@ -135,6 +135,7 @@ def test_half_the_batch_at_once_is_half_of_what_is_kept():
     assert accumulated.peak >= small.peak  # the gradients of the first part are there
 
 
+@pytest.mark.slow
 def test_a_video_takes_a_frame_s_memory_for_each_frame():
     still = ("data.num_frames=1", "model.encoder.predictor=null")
     assert told("savi/shapes").kept > 3.5 * told("savi/shapes", *still).kept
@@ -252,6 +253,7 @@ def test_rows_are_of_recipes_and_batch_sizes(capsys: pytest.CaptureFixture):
     ]
 
 
+@pytest.mark.slow
 def test_the_smallest_accumulation_that_fits_is_found(capsys: pytest.CaptureFixture):
     parts = (1, 3, 9)  # into which nine samples can be shared
     changes = ("train.batch_size=9", "data.num_frames=100")
@@ -308,6 +310,7 @@ def test_the_page_has_all_recipes_of_real_datasets():
     assert len(committed()) == 51
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_tool_says():
     *_, row = memory.table(["slot_attention/celeba"], [], 1)
     assert committed()["slot_attention/celeba"] == row
