@@ -20,6 +20,9 @@ is printed, and the file written anew, at once. After ``--minutes`` all ends, an
 was not ready. Of a case that failed the file keeps the end of what it said. ``graphs`` are those
 that were compiled; breaks in them are told, and whether any were made while it was timed.
 
+``--beside`` runs another command meanwhile, a training, say, on the GPU that is idle while the
+processor compiles: it stands still while a case is timed, and what it prints comes last.
+
 Floating-point operations are counted by PyTorch's own counter (products, convolutions and, on a
 GPU, attention, forward and backward), and divided by the time and by what the device does in a
 product of two large matrices in bf16, measured before.
@@ -30,21 +33,20 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
+import shlex
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 import typer
-from gpu_cases import CASES, COMPILED, RECOMPUTING, case_of, plain_name, seconds
+from gpu_cases import CASES, COMPILED, RECOMPUTING, plain_name, seconds
+from gpu_runs import Room, Run
 
 TITLES = ("batch", "ms", "frames/s", "peak GiB", "TFLOP/s", "share", "ready in s", "graphs")
 CHILD = Path(__file__).with_name("gpu_cases.py")
@@ -67,7 +69,9 @@ def main(
     together: Annotated[
         int, typer.Option(min=0, help="cases made ready side by side; one for two cores if 0")
     ] = 0,
-    minutes: Annotated[float, typer.Option(min=0, help="after which all ends")] = 9.0,
+    minutes: Annotated[float, typer.Option(min=0, help="after which all cases end")] = 9.0,
+    beside: Annotated[str, typer.Option(help="a command to run meanwhile, to its end")] = "",
+    beside_gib: Annotated[float, typer.Option(min=0, help="of the GPU, which that needs")] = 0.0,
 ) -> None:
     """Time the cases and print a table."""
     end = time.monotonic() + 60 * minutes
@@ -83,24 +87,36 @@ def main(
     names += [name + RECOMPUTING for name in trained]
     cores = len(os.sched_getaffinity(0))
     together = together or max(cores // 2, 1)
-    arguments = ["--device", device, "--batch", str(batch), "--turns", str(turns)]
-    arguments += ["--backend", backend or ("inductor" if device == "cuda" else NO_KERNELS)]
+    command = [sys.executable, str(CHILD), "--device", device]
+    command += ["--batch", str(batch), "--turns", str(turns)]
+    command += ["--backend", backend or ("inductor" if device == "cuda" else NO_KERNELS)]
     # Each process would else compile on all cores; while one traces, others compile.
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(max(2 * cores // together, 1))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the cases, below
 
-    table = Table(out, device)
+    table = Table(out, device, beside)
+    room = Room(together, free_gib(device) - beside_gib)
     with tempfile.TemporaryDirectory() as folder:
-        measure(names, arguments, Path(folder), Room(together, free_gib(device)), end, table)
+        other = [Run("beside", shlex.split(beside), Path(folder))] if beside else []
+        try:
+            measure(names, command, Path(folder), room, end, table, other)
+            for run in other:
+                code = run.process.wait()
+                print(f"beside it, still for {run.still:.0f} s, ended with {code}:", flush=True)
+                print(run.said.read_text(), end="")
+                print(run.errors.read_text(), end="", file=sys.stderr)
+        finally:
+            for run in other:
+                run.end()
 
 
 class Table:
     """The rows so far, on the screen and in the file."""
 
-    def __init__(self, out: Path | None, device: str) -> None:
+    def __init__(self, out: Path | None, device: str, beside: str) -> None:
         self.out = out
         self.peak = product_rate(device)
-        self.head = {"device": device_name(device), "torch": torch.__version__}
+        self.head = {"device": device_name(device), "torch": torch.__version__, "beside": beside}
         self.rows: list[dict[str, Any]] = []
         size = PRODUCT if device == "cuda" else SMALL_PRODUCT
         product = f"a product of two {size}x{size}: {self.peak:.3g} TFLOP/s"
@@ -145,85 +161,17 @@ class Table:
         beside.replace(self.out)
 
 
-class Run:
-    """One case in a process of its own, which leads a group of processes; its words go to files."""
-
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
-        self.name = name
-        self.since = time.monotonic()
-        self.said, self.errors = folder / f"{name}.out", folder / f"{name}.err"
-        with self.said.open("wb") as said, self.errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, str(CHILD), name, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=errors,
-                process_group=0,
-            )
-
-    @property
-    def age(self) -> float:
-        """Seconds since its start."""
-        return time.monotonic() - self.since
-
-    @property
-    def ended(self) -> bool:
-        """Whether its process is no more."""
-        return self.process.poll() is not None
-
-    def lines(self) -> list[str]:
-        """What it has said, in whole lines."""
-        return self.said.read_text().split("\n")[:-1]
-
-    def send(self, number: int) -> None:
-        """A signal to the process and those that compile for it."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-
-    def go(self) -> None:
-        """Let it time itself."""
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):
-            self.process.stdin.write(b"go\n")
-            self.process.stdin.flush()
-
-    def end(self) -> None:
-        """Kill whatever is left of it."""
-        self.send(signal.SIGKILL)
-        self.process.wait()
-
-    def failure(self) -> dict[str, str]:
-        """Its error in a line, and the end of all that it said; PyTorch adds advice below."""
-        said = self.errors.read_text(errors="replace").strip()
-        lines = said.splitlines() or [f"exit code {self.process.returncode}"]
-        error = next((line for line in lines[::-1] if re.match(r"[\w.]+: ", line)), lines[-1])
-        return {"missing": f"failed: {error[:200]}", "errors": said[-4000:]}
-
-
-class Room(NamedTuple):
-    """What there is for cases that are made ready side by side."""
-
-    cases: int
-    gib: float
-
-    def first_fit(self, names: Sequence[str], beside: Sequence[str]) -> str | None:
-        """The first case that fits ``beside`` others; alone, any does."""
-        if not beside:
-            return next(iter(names), None)
-        free = self.gib - sum(case_of(name).gib for name in beside)
-        fitting = (name for name in names if case_of(name).gib <= free)
-        return next(fitting, None) if len(beside) < self.cases else None
-
-
 def measure(
     names: Sequence[str],
-    arguments: Sequence[str],
+    command: Sequence[str],
     folder: Path,
     room: Room,
     end: float,
     table: Table,
+    beside: Sequence[Run],
 ) -> None:
-    """Make cases ready side by side, and time each when it is, until ``end``."""
+    """Make cases ready side by side, and time each when it is, until ``end``; those ``beside`` do
+    something else."""
     waiting, alive = list(names), list[Run]()
     try:
         while waiting or alive:
@@ -231,13 +179,13 @@ def measure(
                 name = room.first_fit(waiting, [run.name for run in alive])
                 if name is not None:
                     waiting.remove(name)
-                    alive.append(Run(name, arguments, folder))
+                    alive.append(Run(name, [*command, name], folder))
                     continue
             ready = next((run for run in alive if run.ended or run.lines()), None)
             if ready is not None:
                 alive.remove(ready)
                 try:
-                    table.add(timed(ready, alive, end))
+                    table.add(timed(ready, [*alive, *beside], end))
                 finally:
                     ready.end()
             elif time.monotonic() >= end:
@@ -272,7 +220,7 @@ def timed(ready: Run, others: list[Run], end: float) -> dict[str, Any]:
         return {**json.loads(lines[1]), "ready_in": age}
     finally:
         for run in others:
-            run.since += ready.age - age  # it did not work meanwhile
+            run.still += ready.age - age
             run.send(signal.SIGCONT)
 
 

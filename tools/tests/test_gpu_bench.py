@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,29 @@ SCRIPT = Path(__file__).parents[1] / "bench" / "gpu.py"
 H200 = SCRIPT.parent / "results" / "h200"
 
 
-def rows(out: Path, *arguments: str) -> list[dict[str, Any]]:
-    """What it writes, on the CPU."""
+CLOCK = """
+import sys, time
+from pathlib import Path
+
+while "seconds" not in Path(sys.argv[1]).read_text():  # of a case
+    print(time.monotonic(), flush=True)
+    time.sleep(0.005)
+"""
+
+
+def gpu(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it on the CPU."""
     command = [sys.executable, str(SCRIPT), "--device", "cpu", "--batch", "1", "--turns", "1"]
     done = subprocess.run(
         [*command, "--out", str(out), *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def rows(out: Path, *arguments: str) -> list[dict[str, Any]]:
+    """What it writes, on the CPU."""
+    done = gpu(out, *arguments)
     written = json.loads(out.read_text())
     assert written["product_tflops"] > 0
     for row in written["rows"]:
@@ -62,6 +80,19 @@ def test_a_training_step_is_timed_with_gradient_checkpointing_too(tmp_path: Path
     assert [plain["name"], again["name"]] == ["steve-train", "steve-train+recomputing"]
     assert again["operations"] > 1.2 * plain["operations"] > 0
     assert again["tflops"] * again["seconds"] == pytest.approx(plain["operations"] / 1e12)
+
+
+@pytest.mark.slow
+def test_what_runs_beside_stands_still_while_a_case_is_timed(tmp_path: Path):
+    clock, out = tmp_path / "clock.py", tmp_path / "gpu.json"
+    clock.write_text(CLOCK)
+    beside = shlex.join([sys.executable, str(clock), str(out)])
+    done = gpu(out, "--only", "slot_attention-train", "--no-compiled", "--beside", beside)
+    (row,) = json.loads(out.read_text())["rows"]
+    said, ticks = done.stdout.split("ended with 0:\n")
+    assert "beside it, still for " in said
+    times = [float(tick) for tick in ticks.split()]
+    assert max(after - before for before, after in pairwise(times)) > row["seconds"]
 
 
 @pytest.mark.slow
