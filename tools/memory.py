@@ -16,7 +16,8 @@ table in apps/recipes/README.md.
 
 memory_estimate.py says what is estimated, fake_gpu.py how. On a GPU there come on top: what kernels
 take for themselves (on an H200 the four peaks that were measured lay 0.07 to 0.15 GiB above their
-estimates), gaps between tensors, and what the driver takes before any tensor is made.
+estimates, recomputed 0.08 to 0.77), gaps between tensors, and what the driver takes before any
+tensor is made.
 """
 
 from __future__ import annotations

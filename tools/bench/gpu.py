@@ -48,6 +48,7 @@ import typer
 from gpu_cases import CASES, COMPILED, RECOMPUTING, plain_name, seconds
 from gpu_runs import Room, Run
 
+WIDTH = 36  # of a name
 TITLES = ("batch", "ms", "frames/s", "peak GiB", "TFLOP/s", "share", "ready in s", "graphs")
 CHILD = Path(__file__).with_name("gpu_cases.py")
 NO_KERNELS = "aot_eager_decomp_partition"  # on the CPU; all but the last step of inductor
@@ -121,7 +122,7 @@ class Table:
         size = PRODUCT if device == "cuda" else SMALL_PRODUCT
         product = f"a product of two {size}x{size}: {self.peak:.3g} TFLOP/s"
         print(f"{self.head['device']}, torch {torch.__version__}, bf16, {product}")
-        print(" " * 32 + "".join(f"{title:>11}" for title in TITLES), flush=True)
+        print(" " * WIDTH + "".join(f"{title:>11}" for title in TITLES), flush=True)
         self._write()
 
     def add(self, row: dict[str, Any]) -> None:
@@ -147,7 +148,7 @@ class Table:
             text = "".join(f"{cell:>11}" for cell in cells)
         else:
             text = f"  {row['missing']}"
-        print(f"{row['name']:32}{text}", flush=True)
+        print(f"{row['name']:{WIDTH}}{text}", flush=True)
         self._write()
 
     def _write(self) -> None:

@@ -22,6 +22,7 @@ from support.command_line import run
 from support.options import load_options
 
 TRAIN = "-train"  # how the names of the rows of training steps go on, before what was compiled
+WIDTH = 36  # of a name
 TITLES = ("batch", "steps", "ms", "hours", "peak GiB")
 
 
@@ -33,14 +34,15 @@ def main(file: Annotated[Path, typer.Argument(help="written by tools/bench/gpu.p
         print(f"one {told['device']}, bf16, PyTorch {told['torch']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: is not what tools/bench/gpu.py writes ({error})") from None
-    print(" " * 32 + "".join(f"{title:>11}" for title in TITLES))
-    for row in rows:
+    print(" " * WIDTH + "".join(f"{title:>11}" for title in TITLES))
+    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    for row in sorted(rows, key=lambda row: recipes.index(row["recipe"])):
         steps = load_options(row["recipe"]).train.num_steps
         size = f"{row['batch']}x{row['frames']}"
         cells = (size, f"{steps:,}", f"{1000 * row['seconds']:.1f}")
         cells += (f"{hours(row['seconds'], steps):.1f}", f"{row['peak_gib']:.1f}")
         name = row["recipe"] + row["name"].partition(TRAIN)[2]
-        print(f"{name:32}" + "".join(f"{cell:>11}" for cell in cells))
+        print(f"{name:{WIDTH}}" + "".join(f"{cell:>11}" for cell in cells))
 
 
 def hours(seconds: float, num_steps: int) -> float:
