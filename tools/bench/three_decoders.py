@@ -2,15 +2,15 @@
 
     uv run python tools/bench/three_decoders.py --out runs/three
     uv run python tools/bench/three_decoders.py --out runs/three-128 \\
-        --image-size 128 --batch-size 32 --tokenizer-steps 1200 --steps 10000 8500 5200 \\
-        --together --workers 4 --minutes 9.5
+        --image-size 128 --batch-size 32 --tokenizer-steps 1200 --minutes-each 10 \\
+        --together --workers 4
 
 Trains the two tokenizers, then slot_attention/shapes_textured, slate/shapes and
 slot_diffusion/shapes, which share encoder, slots and batches, by apps/train.py; the numbers of
 steps are those of the recipes, which take about the same time of the processor, or those that are
-told. With ``--minutes`` all of it ends by then: models that still train are stopped, and save what
-they have learned. At 128x128 the encoder has one more layer of stride 2, and 64x64 pixels are
-painted.
+told, or those that take ``--minutes-each`` by a short trial of each. With ``--minutes`` all of it
+ends by then: models that still train are stopped, and save what they have learned. At 128x128 the
+encoder has one more layer of stride 2, and 64x64 pixels are painted.
 
 While the models train, and at the end, the scores so far are written (``scores.txt``) and drawn:
 the curves of validation (``curves.png``) and what each decoder's encoder finds in test pictures
@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -31,22 +31,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from matplotlib import pyplot
-
-from slot_core import CheckpointError
-from slot_data import Shapes, collate
-from slot_decoders.models import load_model
+from three_decoders_report import events, write_report
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "apps"))
-
-from support.colours import matching_colours  # noqa: E402  (the path to it is set above)
-from support.pictures import colour, enlarged, overlay, pixels, sheet  # noqa: E402
-
-PICTURES = 6  # that are drawn
 REQUEUE = 75  # exit code of a run that was stopped and saved
 EVERY = 30.0  # seconds between two drawings while models train
+TRIAL = 45.0  # seconds of training that tell how many steps take --minutes-each
 RESERVE = 40.0  # seconds of --minutes for saving and the last drawing
 SAVING = 20.0  # of these, after which a run is killed
 TOKENIZERS = {"dvae": "dvae/shapes", "vqvae": "vqvae/shapes"}
@@ -55,7 +45,6 @@ MODELS = {
     "transformer": ("slate/shapes", "dvae"),
     "diffusion": ("slot_diffusion/shapes", "vqvae"),
 }
-SCORES = ("fg_ari", "ari", "miou", "mbo")
 LARGE = {  # what differs at 128x128
     "data.image_size": 128,
     "model.preprocessing.image_size": [64, 64],
@@ -93,6 +82,11 @@ class Wanted(NamedTuple):
         return code in (0, REQUEUE) or (code in (-signal.SIGTERM, -signal.SIGKILL) and saved)
 
     @property
+    def is_there(self) -> bool:
+        """Whether it has been, as far as it came."""
+        return (self.out / "checkpoints").exists()
+
+    @property
     def log(self) -> Path:
         """What it said."""
         return self.out.with_suffix(".log")
@@ -110,7 +104,7 @@ def train(
     Raises:
         SystemExit: if one fails; the others come to their end before.
     """
-    missing = [one for one in wanted if not (one.out / "checkpoints").exists()]
+    missing = [one for one in wanted if not one.is_there]
     groups = [missing] if together else [[one] for one in missing]
     failed = []
     for group in groups:
@@ -154,19 +148,13 @@ def _wait(
         time.sleep(0.2)
 
 
-def events(out: Path, kind: str) -> list[dict[str, Any]]:
-    """The lines of one kind of a run's log, as far as there are any."""
-    log = out / "metrics.jsonl"
-    text = log.read_text() if log.exists() else ""
-    lines = map(json.loads, text.split("\n")[:-1])  # the last is empty, or being written
-    return [line for line in lines if line["kind"] == kind]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Three decoders behind one encoder.")
     parser.add_argument("--image-size", type=int, default=64, choices=(64, 128))
     parser.add_argument("--out", type=Path, default=Path("runs", "three"))
-    parser.add_argument("--steps", type=int, nargs=3, help="of mixture, transformer, diffusion")
+    steps = parser.add_mutually_exclusive_group()
+    steps.add_argument("--steps", type=int, nargs=3, help="of mixture, transformer, diffusion")
+    steps.add_argument("--minutes-each", type=float, help="of training; trials tell the steps")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--minutes", type=float, help="after which all has ended")
@@ -184,16 +172,37 @@ def main() -> None:
     if until is not None and time.time() >= until:
         raise SystemExit("the tokenizers took all of --minutes; nothing else was trained")
 
+    if told.minutes_each and not all(one.is_there for one in models(told)):
+        told.steps = steps_of_trials(told)
+
     def report() -> None:
-        table(told.out, told.seeds)
-        draw_curves(told.out, told.seeds)
-        draw_found(told.out, told.seeds[0], told.image_size)
+        write_report(told.out, list(MODELS), told.seeds, told.image_size)
 
     try:
         train(models(told), together=told.together, until=until, meanwhile=report)
     finally:
         report()
         print((told.out / "scores.txt").read_text(), end="")
+
+
+def steps_of_trials(told: argparse.Namespace) -> list[int]:
+    """How many of each model take --minutes-each, by how fast it trains, beside the others if all
+    run together."""
+    folder = told.out / "trial"
+    shutil.rmtree(folder, ignore_errors=True)
+    trials = [one._replace(out=folder / one.out.name) for one in models(told)[: len(MODELS)]]
+    for group in [trials] if told.together else [[one] for one in trials]:
+        train(group, together=True, until=time.time() + TRIAL)
+    steps = []
+    for one in trials:
+        logged = events(one.out, "train")
+        if not logged:
+            sys.exit(f"error: {one.recipe} logged nothing within {TRIAL:.0f} s; tell --steps")
+        rate = logged[-1]["samples_per_second"] / told.batch_size
+        steps.append(max(round(60 * told.minutes_each * rate), 1))
+    shutil.rmtree(folder)
+    print(f"{told.minutes_each:g} minutes each: {' '.join(map(str, steps))} steps", flush=True)
+    return steps
 
 
 def tokenizers(told: argparse.Namespace) -> list[Wanted]:
@@ -227,69 +236,6 @@ def models(told: argparse.Namespace) -> list[Wanted]:
                 changes["model.decoder.latent_scale"] = round(logged[-1]["latent_spread"], 3)
             wanted.append(Wanted(recipe, told.out / f"{name}-{seed}", changes))
     return wanted
-
-
-def table(folder: Path, seeds: list[int]) -> None:
-    """Mean and standard error over the seeds, of the test where a run came to its end."""
-    lines = [f"{'decoder':14}{'steps':>7}" + "".join(f"{score:>17}" for score in SCORES)]
-    for name in MODELS:
-        runs = [folder / f"{name}-{seed}" for seed in seeds]
-        last = [events(run, "test") or events(run, "validation")[-1:] for run in runs]
-        scored = [found[-1] for found in last if found]
-        if not scored:
-            continue
-        cells = []
-        for score in SCORES:
-            values = [line[score] for line in scored]
-            error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-            cells.append(f"{statistics.mean(values):.3f}" + (f" ({error:.3f})" if error else ""))
-        lines.append(f"{name:14}{scored[0]['step']:7}" + "".join(f"{cell:>17}" for cell in cells))
-    (folder / "scores.txt").write_text("\n".join(lines) + "\n")
-
-
-def draw_curves(folder: Path, seeds: list[int]) -> None:
-    """Curves of validation over the steps' share of the training."""
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2))
-    for name in MODELS:
-        for number, seed in enumerate(seeds):
-            lines = events(folder / f"{name}-{seed}", "validation")
-            if not lines:
-                continue
-            for axis, score in zip(axes, ("fg_ari", "miou"), strict=True):
-                axis.plot(
-                    [line["step"] / lines[-1]["step"] for line in lines],
-                    [line[score] for line in lines],
-                    color=f"C{list(MODELS).index(name)}",
-                    marker=".",  # so that a single validation is seen, too
-                    label=name if number == 0 else None,
-                )
-    for axis, title in zip(axes, ("FG-ARI", "mIoU"), strict=True):
-        axis.set(title=title, xlabel="share of the training", ylim=(0, None))
-        if axis.lines:
-            axis.legend()
-    figure.tight_layout()
-    figure.savefig(folder / "curves.png", dpi=100)
-    pyplot.close(figure)
-
-
-@torch.no_grad()
-def draw_found(folder: Path, seed: int, image_size: int) -> None:
-    """Test pictures, their objects, and the segments of each decoder's encoder over them."""
-    dataset = Shapes("test", num_samples=PICTURES, level="textured", image_size=image_size)
-    batch: Any = collate([dataset[index] for index in range(PICTURES)])
-    pictures, truth = pixels(batch["video"])[:, 0], batch["labels"][:, 0].numpy()
-    columns = {"picture": list(pictures), "truth": [colour(labels) for labels in truth]}
-    for name in MODELS:
-        try:
-            model = load_model(folder / f"{name}-{seed}")
-        except (CheckpointError, OSError):  # none yet, or an older one is being replaced
-            continue
-        found = model.segment(batch["video"], source="encoder").argmax(2).numpy()
-        columns[name] = []
-        for picture, labels, own in zip(pictures, truth, found, strict=True):
-            colours = matching_colours(own, labels[None], model.num_slots)[own[0]]
-            columns[name].append(overlay(enlarged(picture), enlarged(colours)))
-    sheet(columns).save(folder / "found.png")
 
 
 if __name__ == "__main__":

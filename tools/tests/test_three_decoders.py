@@ -1,8 +1,10 @@
-"""The script that trains three decoders within a time that is told: how it ends."""
+"""The script that trains three decoders within a time that is told: how long, and how it ends."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import json
 import subprocess
 import sys
 import time
@@ -30,11 +32,15 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def run_that(script: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Instead of a training, a process that does something when it is told to end."""
+    """Instead of a training, a process that does something when it is told to end; it logs that it
+    trains so many samples a second."""
 
-    def make(name: str, then: str) -> Any:
+    def make(name: str, then: str, rate: float = 1.0) -> Any:
         class Instead(script.Wanted):
             def start(self) -> subprocess.Popen[bytes]:
+                self.out.mkdir(parents=True)
+                line = {"kind": "train", "samples_per_second": rate}
+                (self.out / "metrics.jsonl").write_text(json.dumps(line) + "\n")
                 self.log.touch()
                 code = STAND_IN.format(then=then.format(out=self.out), out=self.out)
                 process = subprocess.Popen([sys.executable, "-c", code])
@@ -46,6 +52,23 @@ def run_that(script: Any, tmp_path: Path) -> Callable[..., Any]:
         return Instead("none", tmp_path / name, {})
 
     return make
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_trials_tell_how_many_steps_take_the_minutes(
+    script, run_that, tmp_path, monkeypatch, capsys, together
+):
+    rates = {"mixture": 64.0, "transformer": 32.0, "diffusion": 8.0}
+
+    def runs(_: argparse.Namespace) -> list[Any]:
+        return [run_that(name, SAVES, rate) for name, rate in rates.items()]
+
+    monkeypatch.setattr(script, "models", runs)
+    monkeypatch.setattr(script, "TRIAL", 0.0)
+    told = argparse.Namespace(out=tmp_path, minutes_each=2.0, batch_size=16, together=together)
+    assert script.steps_of_trials(told) == [480, 240, 60]
+    assert capsys.readouterr().out == "2 minutes each: 480 240 60 steps\n"
+    assert not any(tmp_path.iterdir())
 
 
 def test_at_the_end_of_the_time_all_save(script, run_that):
