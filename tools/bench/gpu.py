@@ -48,6 +48,8 @@ import typer
 from gpu_cases import CASES, COMPILED, RECOMPUTING, plain_name, seconds
 from gpu_runs import Room, Run
 
+from slot_core.model_card import public_command
+
 WIDTH = 36  # of a name
 TITLES = ("batch", "ms", "frames/s", "peak GiB", "TFLOP/s", "share", "ready in s", "graphs")
 CHILD = Path(__file__).with_name("gpu_cases.py")
@@ -117,7 +119,8 @@ class Table:
     def __init__(self, out: Path | None, device: str, beside: str) -> None:
         self.out = out
         self.peak = product_rate(device)
-        self.head = {"device": device_name(device), "torch": torch.__version__, "beside": beside}
+        self.head = {"device": device_name(device), "torch": torch.__version__}
+        self.head["beside"] = public_command(shlex.split(beside))
         self.rows: list[dict[str, Any]] = []
         size = PRODUCT if device == "cuda" else SMALL_PRODUCT
         product = f"a product of two {size}x{size}: {self.peak:.3g} TFLOP/s"
