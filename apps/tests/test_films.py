@@ -92,6 +92,7 @@ def read_gif(path: Path) -> tuple[list[np.ndarray], list[int]]:
     return frames, durations
 
 
+@pytest.mark.slow
 def test_a_gif_shows_what_was_drawn_for_as_long(tmp_path: Path):
     pictures, labels = scenes(24)
     times = [number / RATE for number in range(24)]

@@ -69,6 +69,7 @@ def dataset(**changes: Any) -> Any:
     return load_dataset_by_name(**{**PICTURES, **changes}, split="train")
 
 
+@pytest.mark.slow
 def test_a_run_with_it_has_the_same_losses(
     first_stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

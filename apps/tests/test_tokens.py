@@ -129,6 +129,7 @@ def test_a_tokenizer_of_pictures_that_its_patches_do_not_fill(tmp_path, tiny, ca
     assert "34x34" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_interruptions_change_nothing(tmp_path, tokenizer, slate, monkeypatch):
     changes = {"model.decoder.permuted_orders": True, "train.ema_decay": 0.9}
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -128,6 +128,7 @@ def test_frozen_parts_have_neither_gradients_nor_optimizer():
     assert frozen.kept < told(SMALL).kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     ["train.accumulation=2", "train.mixed_precision=bf16", "train.gradient_checkpointing=true"],
@@ -138,6 +139,7 @@ def test_each_way_to_take_less_takes_less(change: str):
     assert told(recipe, change).peak < 0.9 * told(recipe).peak
 
 
+@pytest.mark.slow
 def test_half_the_batch_at_once_is_half_of_what_is_kept():
     whole = told(SMALL).kept
     for parts in (told(SMALL, "train.accumulation=2"), told(SMALL, processes=2)):

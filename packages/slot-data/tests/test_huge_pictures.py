@@ -123,6 +123,7 @@ def test_a_picture_in_a_record(tmp_path, key):
     refused(lambda: dataset[0], path, key, "frame 0 cannot be read as a picture")
 
 
+@pytest.mark.slow
 def test_a_picture_in_a_parquet_file(tmp_path):
     """The pixels of a prepared folder, exchanged for as many bytes that state another size."""
     write_scene(tmp_path, 7)

@@ -79,6 +79,7 @@ def test_negative_labels_are_refused():
         contingency(true - 1, true)
 
 
+@pytest.mark.slow
 def test_without_the_type_checker_wrong_labels_raise_an_eval_error():
     """The hook of this test run refuses these before the function can; users have no hook."""
     code = (
