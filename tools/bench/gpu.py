@@ -34,6 +34,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import statistics
 import sys
@@ -83,6 +84,9 @@ def main(
     for name in only or ():
         if name not in CASES:
             raise typer.BadParameter(f"there is no case '{name}'; there are {', '.join(CASES)}")
+    words = shlex.split(beside)
+    if words and shutil.which(words[0]) is None:
+        raise typer.BadParameter(f"--beside: there is no command {words[0]}")
     names = list(only or CASES)
     trained = [name for name in names if CASES[name].job == "train" and recomputing]
     # What takes longest to compile begins first.
@@ -97,10 +101,10 @@ def main(
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(max(2 * cores // together, 1))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the cases, below
 
-    table = Table(out, device, beside)
+    table = Table(out, device, public_command(words))
     room = Room(together, free_gib(device) - beside_gib)
     with tempfile.TemporaryDirectory() as folder:
-        other = [Run("beside", shlex.split(beside), Path(folder))] if beside else []
+        other = [Run("beside", words, Path(folder))] if words else []
         try:
             measure(names, command, Path(folder), room, end, table, other)
             for run in other:
@@ -119,8 +123,7 @@ class Table:
     def __init__(self, out: Path | None, device: str, beside: str) -> None:
         self.out = out
         self.peak = product_rate(device)
-        self.head = {"device": device_name(device), "torch": torch.__version__}
-        self.head["beside"] = public_command(shlex.split(beside))
+        self.head = {"device": device_name(device), "torch": torch.__version__, "beside": beside}
         self.rows: list[dict[str, Any]] = []
         size = PRODUCT if device == "cuda" else SMALL_PRODUCT
         product = f"a product of two {size}x{size}: {self.peak:.3g} TFLOP/s"

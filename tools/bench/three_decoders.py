@@ -169,11 +169,10 @@ def main() -> None:
     train(tokenizers(told), together=told.together, until=until)
     if told.tokenizers_only:
         return
-    if until is not None and time.time() >= until:
-        raise SystemExit("the tokenizers took all of --minutes; nothing else was trained")
-
     if told.minutes_each and not all(one.is_there for one in models(told)):
         told.steps = steps_of_trials(told)
+    if until is not None and time.time() >= until:
+        raise SystemExit("the tokenizers took all of --minutes; nothing else was trained")
 
     def report() -> None:
         write_report(told.out, list(MODELS), told.seeds, told.image_size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from slot_decoders.models import load_model
 sys.path.append(str(Path(__file__).parents[2] / "apps"))
 
 from support.colours import matching_colours
+from support.logs import read_events
 from support.pictures import colour, enlarged, overlay, pixels, sheet
 
 PICTURES = 6  # that are drawn
@@ -27,10 +27,9 @@ SCORES = ("fg_ari", "ari", "miou", "mbo")
 
 def events(out: Path, kind: str) -> list[dict[str, Any]]:
     """The lines of one kind of a run's log, as far as there are any."""
-    log = out / "metrics.jsonl"
-    text = log.read_text() if log.exists() else ""
-    lines = map(json.loads, text.split("\n")[:-1])  # the last is empty, or being written
-    return [line for line in lines if line["kind"] == kind]
+    if not (out / "metrics.jsonl").exists():
+        return []
+    return [event for event in read_events(out) if event["kind"] == kind]
 
 
 def write_report(folder: Path, names: Sequence[str], seeds: list[int], image_size: int) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 while "seconds" not in Path(sys.argv[1]).read_text():  # of a case
     print(time.monotonic(), flush=True)
     time.sleep(0.005)
+print(time.monotonic())  # the row may be there as soon as it goes on
 """
 
 

@@ -39,7 +39,7 @@ def run_that(script: Any, tmp_path: Path) -> Callable[..., Any]:
         class Instead(script.Wanted):
             def start(self) -> subprocess.Popen[bytes]:
                 self.out.mkdir(parents=True)
-                line = {"kind": "train", "samples_per_second": rate}
+                line = {"kind": "train", "step": 1, "samples_per_second": rate}
                 (self.out / "metrics.jsonl").write_text(json.dumps(line) + "\n")
                 self.log.touch()
                 code = STAND_IN.format(then=then.format(out=self.out), out=self.out)
