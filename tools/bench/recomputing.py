@@ -6,7 +6,8 @@ The models are those of the presets, at a small size of pictures. A training ste
 and with ``enable_gradient_checkpointing``, in turns. Printed are, without it and with it and as
 ratios: the bytes that the forward pass keeps for the backward pass; the peak of all tensors that
 there are at once beside weights and their gradients, as PyTorch's profiler sees them allocated and
-freed; and the processor time of a step, the median over the turns.
+freed; how many of PyTorch's operations a step starts, which a GPU waits for where they are small;
+and the processor time of a step, the median over the turns.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells of its own
 import torch
 import typer
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from slot_core.recomputing import kept_bytes
 from slot_decoders.models import presets
@@ -38,15 +40,15 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "slot_attention": Case(presets.slot_attention, 4),
-    "savi": Case(presets.savi, 1, 6),
-    "slate": Case(presets.slate, 4),
-    "steve": Case(presets.steve, 1, 6),
-    "slot_diffusion": Case(presets.slot_diffusion, 4),
-    "slot_diffusion, videos": Case(presets.slot_diffusion, 1, 6),
+    "slot_attention": Case(presets.slot_attention, 8),
+    "savi": Case(presets.savi, 4, 3),
+    "slate": Case(presets.slate, 8),
+    "steve": Case(presets.steve, 4, 3),
+    "slot_diffusion": Case(presets.slot_diffusion, 8),
+    "slot_diffusion, videos": Case(presets.slot_diffusion, 4, 3),
     "slot_former": Case(presets.slot_former, 2, 20),
-    "dvae": Case(presets.dvae, 4),
-    "vqvae": Case(presets.vqvae, 4),
+    "dvae": Case(presets.dvae, 8),
+    "vqvae": Case(presets.vqvae, 8),
 }
 
 
@@ -64,12 +66,15 @@ def main(
         if name not in CASES:
             raise typer.BadParameter(f"there is no family '{name}'; there are {', '.join(CASES)}")
     print(f"{size}x{size} pixels, {turns} turns, {threads} thread(s)")
-    print(f"{'':24}{'batch':>6}{'kept, MB':>24}{'peak, MB':>24}{'CPU-seconds':>22}")
+    print(
+        f"{'':24}{'batch':>6}{'kept, MB':>24}{'peak, MB':>24}{'operations':>24}"
+        f"{'CPU-seconds':>22}"
+    )
     for name in only or CASES:
         case = CASES[name]
         cells = [f"{case.batch}x{case.frames}".rjust(6)]
         for values, digits, width in zip(
-            measured(case, size, turns), (0, 0, 2), (24, 24, 22), strict=True
+            measured(case, size, turns), (0, 0, 0, 2), (24, 24, 24, 22), strict=True
         ):
             plain, again = values
             text = f"{plain:.{digits}f} > {again:.{digits}f} ({again / plain:.2f})"
@@ -78,16 +83,17 @@ def main(
 
 
 def measured(case: Case, size: int, turns: int) -> list[tuple[float, float]]:
-    """Megabytes kept, megabytes at the peak and seconds, each without and with."""
+    """Megabytes kept, megabytes at the peak, operations and seconds, each without and with."""
     steps = [step_of(case, size, recomputing=recomputing) for recomputing in (False, True)]
     kept = [kept_bytes(model, forward) / MB for model, forward, _ in steps]
     peaks = [peak_bytes(step) / MB for _, _, step in steps]
+    started = [operations(step) for _, _, step in steps]
     taken: list[list[float]] = [[], []]
     for _ in range(turns):
         for times, (_, _, step) in zip(taken, steps, strict=True):
             times.append(seconds(step))
     medians = [statistics.median(times) for times in taken]
-    return [(pair[0], pair[1]) for pair in (kept, peaks, medians)]
+    return [(pair[0], pair[1]) for pair in (kept, peaks, started, medians)]
 
 
 def step_of(
@@ -134,6 +140,25 @@ def peak_bytes(step: Callable[[], None]) -> int:
             most = max(most, now)
     assert most > 0, "the profiler saw no memory"
     return most
+
+
+def operations(step: Callable[[], None]) -> int:
+    """How many ``step`` starts, its backward pass included."""
+    with _Counter() as counter:
+        step()
+    return counter.operations
+
+
+class _Counter(TorchDispatchMode):
+    """Counts the operations while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += 1
+        return func(*args, **(kwargs or {}))
 
 
 def seconds(step: Callable[[], None]) -> float:
