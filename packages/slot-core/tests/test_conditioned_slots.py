@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from slot_core import ConditionedSlots, InputError
-from slot_core.conditioned_slots import describe_masks
+from slot_core.conditioned_slots import describe_boxes, describe_masks
 
 FEATURES = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(0))
 ABSENT = [-1.0] * 4
@@ -171,3 +171,11 @@ def test_rounding_at_the_edge_of_the_frame_is_no_error():
 def test_another_kind_of_conditioning_is_refused():
     with pytest.raises(InputError, match="conditioned on 'names'; expected one of boxes, points"):
         ConditionedSlots(3, 7, on="names")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_training_step_does_not_wait_for_a_gpu_to_say_that_all_is_right():
+    wrong = torch.full((1, 1, 4), 7.0)
+    with pytest.raises(InputError, match="expected fractions"), torch.no_grad():
+        describe_boxes(wrong)
+    describe_boxes(wrong.to("meta"))  # where nothing can be looked at
+    describe_masks(torch.full((1, 1, 4, 4), 7.0, device="meta"))

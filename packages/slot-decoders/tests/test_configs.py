@@ -362,3 +362,28 @@ def test_a_preset_with_changes():
     assert config.encoder.initializer == GaussianSlotsConfig()
     assert config.encoder.corrector == SlotAttentionConfig(hidden_dim=384, num_iterations=1)
     assert config.encoder.backbone == presets.SLOT_ATTENTION.encoder.backbone
+
+
+@pytest.mark.parametrize("preset", [presets.slate, presets.slot_diffusion])
+def test_masks_of_a_decoder_that_makes_none_are_refused_before_anything_is_painted(preset):
+    with pytest.raises(ConfigError, match=r"'mask_source' is decoder, but .* expected encoder"):
+        preset(mask_source="decoder")
+    small = {"channels": (8,), "num_groups": 4, "layers_per_block": 1}
+    changes = {"num_layers": 1, "num_heads": 2, "tokenizer": {"vocab_size": 8, "hidden_dim": 8}}
+    if preset is presets.slot_diffusion:
+        changes = {
+            "tokenizer": None,
+            "denoiser": {**small, "attention_levels": (0,), "head_dim": 8},
+        }
+    model = preset(image_size=16, num_slots=2, slot_dim=8, decoder=changes)
+    model.decoder.forward = model.decoder.decode = None  # nothing of it is called
+    video = torch.rand(1, 1, 3, 16, 16)
+    with pytest.raises(InputError, match="makes no masks"):
+        model.segment(video, source="decoder")
+    with pytest.raises(InputError, match="makes no masks"):
+        next(model.stream([video], source="decoder"))
+
+
+def test_features_that_learn_are_not_decoded():
+    with pytest.raises(ConfigError, match=r"decoder feature_mlp .* type tokens learns"):
+        presets.dinosaur(encoder={"backbone": {"type": "tokens"}})

@@ -102,6 +102,19 @@ def test_a_model_is_loaded_in_another_precision(saved: Path, video: Tensor, dtyp
     assert loaded.reconstruct(video).shape == video.shape
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_model_that_was_saved_in_another_precision_runs_in_it(
+    saved: Path, video: Tensor, dtype: torch.dtype, tmp_path: Path
+):
+    load_model(saved, dtype=dtype).save_pretrained(tmp_path / "again")
+    loaded = load_model(tmp_path / "again")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {dtype}
+    larger = torch.rand(1, 2, 3, 20, 24)  # resized, which is not done in half
+    assert loaded.segment(larger.to(dtype)).isfinite().all()
+    assert loaded.reconstruct(larger).shape == larger.shape
+    assert loaded(video).total.isfinite()
+
+
 @pytest.mark.parametrize(
     ("inside", "opened"),
     [

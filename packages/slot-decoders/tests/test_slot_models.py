@@ -241,6 +241,24 @@ def test_what_a_foreign_slotformer_cannot_be_is_told():
     config = SlotDynamicsConfig.parse(changes, source="test")
     with pytest.raises(ConfigError, match=r"dynamics\.residual is true, but .* expected false"):
         get_origin("slotdiffusion").state_dict_map(config)
+    alone = SlotDynamicsConfig.parse({"dynamics": DYNAMICS}, source="test")
+    with pytest.raises(ConfigError, match=r"decoder is none, but .* expected diffusion"):
+        get_origin("slotdiffusion").state_dict_map(alone)
+
+
+def test_the_card_of_each_kind_of_model_says_what_it_can(
+    model: SlotAutoencoder, slots: Tensor, tmp_path: Path
+):
+    video = torch.rand(1, 2, 3, 16, 16)
+    tokenizer = presets.dvae(image_size=16, tokenizer={"vocab_size": 8, "hidden_dim": 8})
+    for number, one in enumerate((model, tokenizer, former(model), readout())):
+        folder = tmp_path / str(number)
+        one.save_pretrained(folder)
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        code = card.split("```python\n")[1].split("```")[0]
+        exec(code.replace("this/repository", str(folder)), {"video": video, "slots": slots})
+    assert "rollout" in (tmp_path / "2" / "README.md").read_text(encoding="utf-8")
+    assert "Finds objects" not in (tmp_path / "3" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_foreign_slotformer_is_the_original(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from slot_core import CheckpointError, InputError, ModelCard
+from slot_core import CheckpointError, ConfigError, InputError, ModelCard
 from slot_decoders.models import (
     SlotAutoencoder,
     TokenizerModel,
@@ -92,6 +93,33 @@ def test_a_model_without_a_tokenizer_takes_none(tmp_path: Path):
     tiny_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="no tokenizer"):
         start_tokenizer(tiny_model(), tmp_path)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_encoder_that_looks_at_the_same_tokens_takes_them_too(same: bool, tmp_path: Path):
+    tiny_tokenizer().save_pretrained(tmp_path)
+    torch.manual_seed(1)
+    seen = TINY if same else {**TINY, "hidden_dim": 4}
+    model = presets.slate(
+        image_size=16,
+        num_slots=2,
+        slot_dim=8,
+        encoder={"backbone": {"type": "tokens", "tokenizer": seen, "feature_dim": 8}},
+        decoder={"tokenizer": TINY, "num_layers": 1, "num_heads": 2},
+    )
+    start_tokenizer(model, tmp_path)
+    painted = model.decoder.tokenizer.state_dict()
+    looking: Any = model.encoder.backbone
+    looked_at = looking.tokenizer.state_dict()
+    assert same == all(torch.equal(looked_at[name], painted[name]) for name in painted)
+
+
+def test_lpips_is_shown_what_it_is_made_for():
+    colours = {"image_size": [16, 16], "mean": [0.4, 0.5, 0.5]}
+    small = {"channels": [8], "num_groups": 4, "vocab_size": 8}
+    with pytest.raises(ConfigError, match=r"mean and std 0\.5 .* or 'perceptual_weight' 0"):
+        presets.vqvae(preprocessing=colours, tokenizer=small)
+    presets.vqvae(preprocessing=colours, tokenizer={**small, "perceptual_weight": 0})
 
 
 def test_only_a_tokenizer_is_one(tmp_path: Path):

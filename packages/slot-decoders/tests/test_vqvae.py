@@ -46,6 +46,17 @@ def test_a_latent_becomes_its_nearest_code(vqvae: VQVAE, frames: Tensor):
     torch.testing.assert_close(vqvae.reconstruct(frames), vqvae.paint(nearest))
 
 
+def test_in_half_precision_the_nearest_code_is_the_nearest():
+    torch.manual_seed(0)
+    vqvae = VQVAE(**{**TINY, "vocab_size": 2048}, perceptual_weight=0.0)
+    torch.nn.init.normal_(vqvae.network.quantize.embedding.weight)
+    vqvae.to(torch.bfloat16)
+    codes = vqvae.network.quantize.embedding.weight
+    latents = codes.detach().mT.reshape(1, 3, 32, 64)
+    assert torch.equal(codes[vqvae.tokens(latents).flatten()], codes)  # two may be the same
+    assert vqvae.decode(latents).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(("kind", "distance"), [("l1", F.l1_loss), ("mse", F.mse_loss)])
 def test_the_loss_is_that_of_the_equation(vqvae: VQVAE, frames: Tensor, kind: str, distance):
     vqvae.reconstruction = kind

@@ -47,10 +47,13 @@ class HubModel(nn.Module):
     """A module that is built from a typed configuration and travels with it.
 
     A subclass names its ``config_class``, builds itself in ``from_config`` and keeps the
-    configuration as ``config``.
+    configuration as ``config``. For the card of its checkpoints it can say what it does
+    (``purpose``, a sentence or two) and how ``model`` is used (``usage``, a line of Python).
     """
 
     config_class: ClassVar[type[StrictConfig]]
+    purpose: ClassVar[str] = ""
+    usage: ClassVar[str] = ""
     config: StrictConfig
 
     @classmethod
@@ -92,7 +95,9 @@ class HubModel(nn.Module):
         }
         (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         num_parameters = sum(parameter.numel() for parameter in self.parameters())
-        text = card.render(type(self).__name__, config, num_parameters)
+        text = card.render(
+            type(self), config, num_parameters, purpose=self.purpose, usage=self.usage
+        )
         (folder / CARD).write_text(text, encoding="utf-8")
         # safetensors makes files that only their owner can read; the others follow the umask.
         (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
@@ -321,6 +326,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _take_over(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
+    if len(kinds) == 1 and kinds != {torch.get_default_dtype()}:
+        model.to(dtype=kinds.pop())  # with the buffers that are not in the file
     for name, own in model.state_dict(keep_vars=True).items():
         own.data = own.data.to(weights[name].dtype)
     model.load_state_dict(weights, strict=True)

@@ -41,8 +41,18 @@ class ModelCard:
     command: str = NOT_STATED
     license: str = "unknown"
 
-    def render(self, model_class: str, config: Mapping[str, object], num_parameters: int) -> str:
-        """The card as Markdown with the Hub's front matter."""
+    def render(
+        self,
+        model_class: type,
+        config: Mapping[str, object],
+        num_parameters: int,
+        *,
+        purpose: str = "",
+        usage: str = "",
+    ) -> str:
+        """The card as Markdown with the Hub's front matter; ``purpose`` and ``usage`` are those of
+        a ``HubModel``."""
+        name = model_class.__name__
         rows = [f"| {name} | {_number(value)} |" for name, value in self.metrics.items()]
         table = ["| metric | value |", "|---|---|", *rows] if rows else [f"Metrics: {NOT_STATED}."]
         return "\n".join(
@@ -55,17 +65,15 @@ class ModelCard:
                 "- unsupervised",
                 "---",
                 "",
-                f"# {model_class}",
+                f"# {name}",
                 "",
-                f"{num_parameters:,} parameters. Finds objects without labels: it encodes a",
-                "picture or video (float, [batch time 3 height width], in [0, 1]) into slots, one",
-                "for each object.",
+                f"{num_parameters:,} parameters. {purpose}".rstrip(),
                 "",
                 "```python",
-                "from slot_decoders.models import load_model",
+                f"from {model_class.__module__} import {name}",
                 "",
-                'model = load_model("this/repository")',
-                "masks = model.segment(video)  # [batch time slots height width]",
+                f'model = {name}.from_pretrained("this/repository")',
+                *([usage] if usage else []),
                 "```",
                 "",
                 "## Data",

@@ -34,9 +34,10 @@ class Corrector(Protocol):
 class Decoder(Protocol):
     """Turns slots back into video. ``default_mask_source`` names whose masks its papers score.
 
-    One that makes features of places instead of colours says so by ``paints = False``; if they are
-    those that the encoder's backbone makes, also by ``wants_maps = True``, and is given its maps:
-    as the target, and in ``decode`` as ``maps``, where it is slots of a video that are decoded.
+    One that makes no masks says so by ``makes_masks = False``. One that makes features of places
+    instead of colours says so by ``paints = False``; if they are those that the encoder's backbone
+    makes, also by ``wants_maps = True``, and is given its maps: as the target, and in ``decode`` as
+    ``maps``, where it is slots of a video that are decoded.
     """
 
     default_mask_source: MaskSource

@@ -75,6 +75,7 @@ class DiffusionDecoder(nn.Module):
     """
 
     default_mask_source: MaskSource = "encoder"
+    makes_masks = False
 
     def __init__(
         self,
@@ -242,9 +243,9 @@ class DiffusionDecoder(nn.Module):
             )
         batch, time = slots.shape[:2]
         if noise is None:
-            noise = self.draw_noise(batch, generator).to(slots.device)
+            noise = self.draw_noise(batch, generator)
         self._check_noise(noise, batch, time)
-        noise = noise.expand(batch, time, *self.latent_shape).flatten(0, 1)
+        noise = noise.to(slots.device).expand(batch, time, *self.latent_shape).flatten(0, 1)
         flat = slots.flatten(0, 1)
         solver, usual = make_scheduler(scheduler, self.schedule, self.target)
         correct = self.correction

@@ -79,6 +79,7 @@ class TransformerDecoder(nn.Module):
     """
 
     default_mask_source: MaskSource = "encoder"
+    makes_masks = False
 
     order_table: Tensor
 

@@ -277,6 +277,16 @@ class TokenizerModelConfig(StrictConfig):
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     tokenizer: TokenizerConfig
 
+    @model_validator(mode="after")
+    def _shows_lpips_its_colours(self) -> TokenizerModelConfig:
+        colours, weight = self.preprocessing, getattr(self.tokenizer, "perceptual_weight", 0)
+        if weight > 0 and {*colours.mean, *colours.std} != {0.5}:
+            raise ValueError(
+                "'preprocessing' has not the mean and std 0.5 throughout, which LPIPS is made for; "
+                "expected those, or 'perceptual_weight' 0"
+            )
+        return self
+
 
 class TransformerConfig(StrictConfig):
     """slot_decoders.TransformerDecoder."""
@@ -344,6 +354,7 @@ class FeatureTransformerConfig(StrictConfig):
 # Those that paint pictures, and so can paint predicted slots, too.
 Painter = SpatialBroadcastConfig | TransformerConfig | DiffusionConfig
 PainterConfig = Annotated[Painter, Field(discriminator="type")]
+WithoutMasks = TransformerConfig | DiffusionConfig
 FeatureDecoder = FeatureMLPConfig | FeatureTransformerConfig
 DecoderConfig = Annotated[Painter | FeatureDecoder, Field(discriminator="type")]
 
@@ -358,6 +369,12 @@ class SlotAutoencoderConfig(StrictConfig):
     decoder: DecoderConfig = SpatialBroadcastConfig()
     mask_source: MaskSource | None = None  # whose masks `segment` gives; as the decoder's papers
 
+    @property
+    def looks_at_its_tokens(self) -> bool:
+        """Whether the encoder looks at tokens, and at those that the decoder paints."""
+        own, seen = getattr(self.decoder, "tokenizer", None), self.encoder.backbone
+        return isinstance(seen, TokenFeaturesConfig) and seen.tokenizer == own
+
     @model_validator(mode="after")
     def _has_whole_patches(self) -> SlotAutoencoderConfig:
         backbone = self.encoder.backbone
@@ -368,6 +385,24 @@ class SlotAutoencoderConfig(StrictConfig):
             raise ValueError(
                 f"the encoder is given pictures of {height}x{width}, expected multiples of the "
                 f"'patch_size' of its backbone, {backbone.patch_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_masks(self) -> SlotAutoencoderConfig:
+        if self.mask_source == "decoder" and isinstance(self.decoder, WithoutMasks):
+            raise ValueError(
+                f"'mask_source' is decoder, but a decoder of the type {self.decoder.type} makes no "
+                "masks; expected encoder"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_features_that_stay(self) -> SlotAutoencoderConfig:
+        if isinstance(self.decoder, FeatureDecoder) and self.encoder.backbone.type == "tokens":
+            raise ValueError(
+                f"the decoder {self.decoder.type} decodes what a frozen backbone makes, and one of "
+                "the type tokens learns; expected vit, or another"
             )
         return self
 

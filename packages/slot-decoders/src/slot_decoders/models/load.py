@@ -105,7 +105,8 @@ def start_tokenizer(
     """Give the decoder of ``model`` the tokenizer of a checkpoint, trained before.
 
     Args:
-        model: its decoder has a tokenizer; it keeps its device and its precision.
+        model: its decoder has a tokenizer; it keeps its device and its precision. An encoder that
+            looks at tokens of the same tokenizer is given it, too.
         repo_or_folder: of a ``TokenizerModel``, as for ``load_model``; where the tokenizer is a
             pre-trained autoencoder, of that, as diffusers writes it.
         revision: branch, tag or commit on the Hub.
@@ -137,6 +138,9 @@ def start_tokenizer(
         if difference := first_difference(theirs.model_dump(), ours.model_dump(), part):
             raise ConfigError(f"{repo_or_folder}: is another tokenizer; {difference}")
     own.load_state_dict(trained.tokenizer.state_dict(), strict=True)
+    if isinstance(model, SlotAutoencoder) and model.config.looks_at_its_tokens:
+        looking: Any = model.encoder.backbone
+        looking.tokenizer.load_state_dict(trained.tokenizer.state_dict(), strict=True)
 
 
 def start_decoder(

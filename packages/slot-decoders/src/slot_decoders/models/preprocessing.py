@@ -59,11 +59,14 @@ class Preprocessing(nn.Module):
 def resize(
     video: Video, size: tuple[int, int], *, antialias: bool = True
 ) -> Float[Tensor, "batch time channels new_height new_width"]:
-    """Frames or soft masks at another size, bilinear; unchanged where the size is the same."""
+    """Frames or soft masks at another size, bilinear; unchanged where the size is the same.
+
+    In single precision at least, since a CPU cannot in half.
+    """
     if tuple(video.shape[-2:]) == tuple(size):
         return video
-    frames = video.flatten(0, 1)
+    frames = video.flatten(0, 1).to(torch.promote_types(video.dtype, torch.float32))
     resized = F.interpolate(
         frames, size=size, mode="bilinear", align_corners=False, antialias=antialias
     )
-    return resized.unflatten(0, video.shape[:2])
+    return resized.to(video.dtype).unflatten(0, video.shape[:2])

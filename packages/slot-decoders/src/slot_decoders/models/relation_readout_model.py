@@ -36,6 +36,10 @@ class RelationReadoutModel(HubModel):
     """
 
     config_class: ClassVar[type[StrictConfig]] = RelationReadoutConfig
+    purpose: ClassVar[str] = (
+        "Answers a question about two objects of a video from its slots, which another model found."
+    )
+    usage: ClassVar[str] = "logits = model.answer(slots)  # [batch]; above 0 the answer is yes"
     config: RelationReadoutConfig
 
     def __init__(self, readout: RelationReadout, config: RelationReadoutConfig) -> None:

@@ -37,6 +37,7 @@ from slot_decoders.models.configs import SlotAutoencoderConfig
 from slot_decoders.models.preprocessing import Preprocessing, resize
 from slot_decoders.models.without_gradients import without_gradients
 
+NO_MASKS = "this model's decoder makes no masks; use source='encoder'"
 Video = Float[Tensor, "batch time 3 height width"]
 
 
@@ -71,6 +72,11 @@ class SlotAutoencoder(HubModel):
     """
 
     config_class: ClassVar[type[StrictConfig]] = SlotAutoencoderConfig
+    purpose: ClassVar[str] = (
+        "Finds objects without labels: it encodes a picture or video (float, [batch time 3 height "
+        "width], in [0, 1]) into slots, one for each object."
+    )
+    usage: ClassVar[str] = "masks = model.segment(video)  # [batch time slots height width]"
     config: SlotAutoencoderConfig
 
     def __init__(
@@ -408,6 +414,8 @@ class SlotAutoencoder(HubModel):
         source = source or self.default_mask_source
         if source not in get_args(MaskSource):
             raise InputError(f"the mask source is '{source}'; expected 'encoder' or 'decoder'")
+        if source == "decoder" and not getattr(self.decoder, "makes_masks", True):
+            raise InputError(NO_MASKS)
         return source
 
     def _picture(self, decoded: DecoderOutput, size: tuple[int, int]) -> Video:
@@ -436,7 +444,7 @@ def _masks(
     else:
         masks = decoded.masks if decoded else None
     if masks is None:
-        raise InputError("this model's decoder makes no masks; use source='encoder'")
+        raise InputError(NO_MASKS)
     # In single precision at least, or places between two others would be tied; a corrector may be
     # anybody's. No antialiasing, as in every published evaluation; it matters only when shrinking.
     masks = masks.to(torch.promote_types(masks.dtype, torch.float32))

@@ -48,6 +48,11 @@ class SlotDynamicsModel(HubModel):
     """
 
     config_class: ClassVar[type[StrictConfig]] = SlotDynamicsConfig
+    purpose: ClassVar[str] = (
+        "Predicts the slots of future frames from those of past ones, which another model found "
+        "in a video."
+    )
+    usage: ClassVar[str] = "future = model.rollout(slots, num_steps=10)  # [batch time slots dim]"
     config: SlotDynamicsConfig
 
     def __init__(

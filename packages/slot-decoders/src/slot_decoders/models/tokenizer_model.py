@@ -31,6 +31,11 @@ class TokenizerModel(HubModel):
     """
 
     config_class: ClassVar[type[StrictConfig]] = TokenizerModelConfig
+    purpose: ClassVar[str] = (
+        "Turns a picture or video (float, [batch time 3 height width], in [0, 1]) into few codes, "
+        "and back: the first stage of a model that finds objects."
+    )
+    usage: ClassVar[str] = "again = model.reconstruct(video)  # as the codes remember it"
     config: TokenizerModelConfig
 
     def __init__(

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from slot_core import ConfigError, DecoderOutput, Generators, LossOutput
 from slot_core.compiling import compile_methods
@@ -201,5 +202,10 @@ class VQVAE(nn.Module):
         return self.decode(self.encode(frames))
 
     def _quantize(self, latents: Latents) -> tuple[Latents, Float[Tensor, ""], Tokens]:
-        quantized, loss, (_, _, indices) = self.network.quantize(latents)
-        return quantized, loss, indices.view(len(latents), *latents.shape[2:])
+        """In single precision at least: in half, differences of distances get lost."""
+        codes = self.network.quantize.embedding.weight
+        precision = torch.promote_types(codes.dtype, torch.float32)
+        quantized, loss, (_, _, indices) = functional_call(
+            self.network.quantize, {"embedding.weight": codes.to(precision)}, latents.to(precision)
+        )
+        return quantized.to(codes.dtype), loss, indices.view(len(latents), *latents.shape[2:])

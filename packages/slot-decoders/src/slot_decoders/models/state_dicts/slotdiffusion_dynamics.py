@@ -115,7 +115,12 @@ def dynamics_map(config: SlotDynamicsConfig) -> StateDictMap:
             "dynamics.residual is true, but SlotDiffusion's SlotFormer predicts slots themselves; "
             "expected false"
         )
-    assert isinstance(config.decoder, DiffusionConfig)
+    if not isinstance(config.decoder, DiffusionConfig):
+        kind = "none" if config.decoder is None else config.decoder.type
+        raise ConfigError(
+            f"decoder is {kind}, but SlotDiffusion's SlotFormer has one that diffuses; expected "
+            "diffusion"
+        )
     ignored, names, batched = dict(diffusion.IGNORED), {}, set()
     for ours, theirs, kind in (
         ("time_encoding", "enc_t_pe", config.dynamics.time_encoding),
