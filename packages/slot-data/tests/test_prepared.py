@@ -5,7 +5,7 @@ the encoding, the clips and the preset; and what cannot be had of one."""
 # (the samples asked for labels here have them)
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import movi_files
 import numpy as np
@@ -15,9 +15,11 @@ from PIL import Image
 from scenes import assert_all_same, assert_same, prepared, write_scene
 
 from slot_data import DataError, catalog, load_dataset_by_name
+from slot_data.description import describe_data
 from slot_data.encodings import Encoding
 from slot_data.image_files import noting_pictures
 from slot_data.prepared import Prepared
+from slot_data.sample import Configured
 from slot_data.shards import read_rows
 
 
@@ -93,6 +95,32 @@ def test_a_size_that_is_given_is_carried_out_before_writing(scenes, tmp_path, ca
         load_dataset_by_name("clevrtex", split="test", root=out, image_size=64)
     with pytest.raises(DataError, match="was prepared with relabel True, not False"):
         load_dataset_by_name("clevrtex", split="test", root=out, relabel=False)
+
+
+@pytest.mark.parametrize(
+    ("plan", "asked", "stated"),
+    [
+        ({"options": {"image_size": 32, "fit": "stretch"}}, {}, {"image_size": 32, "masks": True}),
+        ({"options": {"max_objects": 4}}, {"image_size": 8}, {"max_objects": 4, "image_size": 8}),
+        ({"options": {"masks": False}}, {}, {"masks": False, "fit": "crop_first"}),
+        ({"options": {"image_size": 32}}, {"masks": False}, {"masks": False, "image_size": 32}),
+        ({"preset": "slotdiffusion"}, {}, {"antialias": False, "interpolation": "bilinear"}),
+    ],
+)
+def test_settings_are_those_of_the_preparation_where_it_decided(
+    scenes, tmp_path, plan, asked, stated
+):
+    prepared("clevrtex", scenes, tmp_path, ("test",), **plan)
+    dataset = load_dataset_by_name("clevrtex", split="test", root=tmp_path, **asked)
+    settings = cast(Configured, dataset).settings
+    options = {**plan.get("options", {}), **stated}
+    assert {key: settings[key] for key in options} == options
+    described = describe_data("clevrtex", split="test", root=tmp_path, **asked)
+    assert described["options"] == {
+        key: settings[key] for key in settings if key not in ("name", "split", "preset", "root")
+    }
+    with pytest.raises(DataError, match=r"split 'train' is not in .*; prepared are test"):
+        describe_data("clevrtex", split="train", root=tmp_path)
 
 
 @pytest.mark.parametrize("cache", [False, True])

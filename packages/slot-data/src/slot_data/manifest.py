@@ -59,6 +59,11 @@ class Split:
     cache: Mapping[str, str] = field(default_factory=dict)  # file -> its sha256
 
     @property
+    def fixed(self) -> dict[str, Any]:
+        """What was decided when it was written, by the names of the dataset's options."""
+        return {**self.options, **(self.framing or {})}
+
+    @property
     def rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
 
