@@ -364,6 +364,30 @@ def test_a_cache_can_be_added_later(scenes, tmp_path, run):
 
 
 @pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (["image_size=32", "fit=stretch"], ["image_size=32"]),
+        (["image_size=32"], ["image_size=32", "fit=stretch"]),
+        (["image_size=32"], []),
+        (["preset=slotdiffusion", "image_size=32"], ["preset=slotdiffusion"]),
+    ],
+)
+def test_another_framing_is_not_taken_for_the_one_that_is_there(scenes, tmp_path, run, first, then):
+    def prepare(options):
+        arguments = ["prepare", "clevrtex", "--source", scenes, "--split", "test", "--workers", 0]
+        arguments += ["--out", tmp_path / "out"]
+        return run(*arguments, *(word for option in options for word in ("--option", option)))
+
+    assert prepare(first)[0] == 0
+    assert "all of it is there already" in prepare(first)[1]
+    code, _, errors = prepare(then)
+    assert code == 2
+    assert errors == (
+        f"error: {tmp_path / 'out'} was prepared in another way; name another folder by --out\n"
+    )
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["mnist", "--source", "."], "dataset 'mnist' is not one of"),

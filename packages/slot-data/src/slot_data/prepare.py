@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from slot_data import catalog
 from slot_data.dataset_card import dataset_card
 from slot_data.encodings import Encoding
 from slot_data.file_lists import missing_files_found_later
+from slot_data.framing import UNFRAMED
 from slot_data.json_files import read_json
 from slot_data.manifest import Manifest, Split, file_hash, is_prepared, read_manifest, write_whole
 from slot_data.options import allowed_options
@@ -93,7 +94,7 @@ class Preparation:
             first = self._try(name, source)
             keys = [key for key in first.row or () if key not in ("height", "width", "clip_ids")]
             options = _stated_options(plan, name, videos)
-            splits[name] = Split(options, source.stated_framing, keys)
+            splits[name] = Split(options, _stated_framing(plan, name), keys)
         self._empty = Manifest(plan.dataset, videos, plan.preset, plan.encoding, splits)
         self._require_place()
         self._writers = self._begun()
@@ -214,11 +215,8 @@ def complete(plan: Plan) -> Manifest | None:
     same = wanted == (there.dataset, there.preset, there.encoding, set(there.splits))
     if same:
         for name, split in there.splits.items():
-            given = {key: plain(value) for key, value in plan.options_of(name).items()}
-            framing = split.framing or {}
             same &= split.options == _stated_options(plan, name, there.videos)
-            same &= plan.is_framed(name) == bool(framing)
-            same &= all(given[key] == framing[key] for key in given if key in framing)
+            same &= split.framing == _stated_framing(plan, name)
     if not same:
         raise DataError(f"{plan.out} was prepared in another way; name another folder by --out")
     return _finished(there, plan)
@@ -278,6 +276,15 @@ def _stated_options(plan: Plan, split: str, videos: bool) -> dict[str, Any]:
         for name, parameter in allowed_options(catalog.card(plan.dataset).loader).items()
         if name not in others
     }
+
+
+def _stated_framing(plan: Plan, split: str) -> dict[str, Any] | None:
+    """What is done to pixels before they are written; None if nothing is."""
+    if not plan.is_framed(split):
+        return None
+    own = getattr(catalog.card(plan.dataset).loader, "default_framing", UNFRAMED)
+    given = plan.options_of(split)
+    return asdict(replace(own, **{key: given[key] for key in FRAMING_OPTIONS if key in given}))
 
 
 def _as_it_is(reading: Any) -> Any:
