@@ -1,6 +1,7 @@
 """Preparing: what a killed run leaves, broken files, archives, and the command line."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -385,6 +386,36 @@ def test_another_framing_is_not_taken_for_the_one_that_is_there(scenes, tmp_path
     assert errors == (
         f"error: {tmp_path / 'out'} was prepared in another way; name another folder by --out\n"
     )
+
+
+def test_another_source_is_not_taken_for_the_one_that_is_there(scenes, tmp_path, run):
+    other = tmp_path / "other"
+    write_scene(other, 0)
+    pack(scenes, tmp_path / "a.zip")
+    pack(scenes, tmp_path / "b.zip")
+
+    def prepare(source, out):
+        where = ("--source", source, "--out", out, "--split", "test", "--workers", 0)
+        return run("prepare", "clevrtex", *where)
+
+    for one, another in ((scenes, other), (tmp_path / "a.zip", tmp_path / "b.zip")):
+        out = tmp_path / f"of {one.name}"
+        assert prepare(one, out)[0] == 0
+        assert f"all of it is there already; {one} was not read again\n" in prepare(one, out)[1]
+        code, _, errors = prepare(another, out)
+        assert code == 2
+        assert errors == (
+            f"error: {out} was prepared from another source than {another}; name that one by "
+            "--source, or another folder by --out\n"
+        )
+        manifest = out / "prepared.json"
+        assert str(tmp_path) not in manifest.read_text()
+    said = json.loads(manifest.read_text())
+    del said["source"]  # as it was before folders stated it
+    manifest.write_text(json.dumps(said))
+    code, text, _ = prepare(another, out)
+    assert code == 0
+    assert f"all of it is there already; {another} was not read again\n" in text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ the bit, since which pictures share a file depends on their sizes alone.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -41,7 +43,7 @@ SHARD_BYTES = 128 * 2**20
 class Plan:
     """What is to be made.
 
-    source: the raw files, as `root` of the dataset.
+    source: the raw files, as `root` of the dataset. origin: what they were unpacked from, if so.
     options: of the dataset, without `root`. Those of framing are carried out before writing, if
         one is given, here or by the preset; those of clips, and `relabel` of videos, are for
         reading.
@@ -62,6 +64,13 @@ class Plan:
     workers: int = 0
     skip_broken: bool = False
     cache: bool = False
+    origin: Path | None = None
+
+    @property
+    def source_hash(self) -> str:
+        """As a manifest states where its rows are from."""
+        path = (self.origin or self.source).absolute()
+        return hashlib.sha256(os.fsencode(path)).hexdigest()
 
     def options_of(self, split: str) -> dict[str, Any]:
         of_preset = preset_of(self.dataset, self.preset).options_of(split) if self.preset else {}
@@ -95,7 +104,9 @@ class Preparation:
             keys = [key for key in first.row or () if key not in ("height", "width", "clip_ids")]
             options = _stated_options(plan, name, videos)
             splits[name] = Split(options, _stated_framing(plan, name), keys)
-        self._empty = Manifest(plan.dataset, videos, plan.preset, plan.encoding, splits)
+        self._empty = Manifest(
+            plan.dataset, videos, plan.preset, plan.encoding, splits, plan.source_hash
+        )
         self._require_place()
         self._writers = self._begun()
 
@@ -200,14 +211,12 @@ class Preparation:
 
     def _stated(self) -> Any:
         """What two runs must have in common for one to go on where the other stopped."""
-        plan = self.plan
-        source = str(plan.source.absolute())
-        return _as_json([self._empty.made, self.rows, plan.shard_bytes, source])
+        return _as_json([self._empty.made, self.rows, self.plan.shard_bytes])
 
 
 def complete(plan: Plan) -> Manifest | None:
     """What is in the folder, if it is whole and what the plan wants; a cache is added if it has
-    none. Raises DataError if it was prepared in another way."""
+    none. Raises DataError if it was prepared in another way or from another source."""
     if not is_prepared(plan.out):
         return None
     there = read_manifest(plan.out)
@@ -219,6 +228,11 @@ def complete(plan: Plan) -> Manifest | None:
             same &= split.framing == _stated_framing(plan, name)
     if not same:
         raise DataError(f"{plan.out} was prepared in another way; name another folder by --out")
+    if there.source not in (None, plan.source_hash):
+        raise DataError(
+            f"{plan.out} was prepared from another source than {plan.source}; name that one by "
+            "--source, or another folder by --out"
+        )
     return _finished(there, plan)
 
 
