@@ -388,6 +388,22 @@ def test_another_framing_is_not_taken_for_the_one_that_is_there(scenes, tmp_path
     )
 
 
+def test_pictures_are_not_taken_for_videos_that_are_there(tmp_path, run):
+    for name in ("0.png", "1.png", "2.png"):
+        (tmp_path / "own/images/a").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "own/images/a" / name)
+
+    def prepare(frames):
+        arguments = ("--source", tmp_path / "own", "--out", tmp_path / "out", "--split", "all")
+        return run("prepare", "folder", *arguments, "--option", f"num_frames={frames}")
+
+    assert "all: 1 videos, 3 frames" in prepare(2)[1]
+    assert "all of it is there already" in prepare(3)[1]
+    code, _, errors = prepare(1)
+    assert code == 2
+    assert "was prepared in another way" in errors
+
+
 def test_another_source_is_not_taken_for_the_one_that_is_there(scenes, tmp_path, run):
     other = tmp_path / "other"
     write_scene(other, 0)

@@ -102,7 +102,8 @@ class Preparation:
         for name, source in self._sources.items():
             first = self._try(name, source)
             keys = [key for key in first.row or () if key not in ("height", "width", "clip_ids")]
-            options = _stated_options(plan, name, videos)
+            pictures = getattr(source.dataset, "of_pictures", False)
+            options = _stated_options(plan, name, videos, pictures)
             splits[name] = Split(options, _stated_framing(plan, name), keys)
         self._empty = Manifest(
             plan.dataset, videos, plan.preset, plan.encoding, splits, plan.source_hash
@@ -224,7 +225,8 @@ def complete(plan: Plan) -> Manifest | None:
     same = wanted == (there.dataset, there.preset, there.encoding, set(there.splits))
     if same:
         for name, split in there.splits.items():
-            same &= split.options == _stated_options(plan, name, there.videos)
+            pictures = there.videos and "num_frames" in split.options
+            same &= split.options == _stated_options(plan, name, there.videos, pictures)
             same &= split.framing == _stated_framing(plan, name)
     if not same:
         raise DataError(f"{plan.out} was prepared in another way; name another folder by --out")
@@ -264,10 +266,7 @@ def _opened(plan: Plan, split: str) -> SourceRows:
     options = plan.options_of(split)
     allowed = allowed_options(catalog.card(plan.dataset).loader)
     if set(CLIP_OPTIONS) <= set(allowed):
-        # Whole videos are read; the number of frames matters only where one means pictures.
-        options |= {"num_frames": 1, "stride": 1, "clips": "first"}
-        if plan.dataset == "folder" and plan.options_of(split).get("num_frames", 1) > 1:
-            options["num_frames"] = 2
+        options |= {"num_frames": _num_frames(plan, split), "stride": 1, "clips": "first"}
     if "root" in allowed:
         options["root"] = plan.source
     try:
@@ -281,15 +280,23 @@ def _opened(plan: Plan, split: str) -> SourceRows:
     return SourceRows(dataset, plan.is_framed(split), plan.encoding)
 
 
-def _stated_options(plan: Plan, split: str, videos: bool) -> dict[str, Any]:
-    """Those that decide which samples there are and what is in them."""
+def _num_frames(plan: Plan, split: str) -> int:
+    """Whole videos are read; the number of frames matters only where one means pictures."""
+    asked = plan.options_of(split).get("num_frames", 1) if plan.dataset == "folder" else 1
+    return min(asked, 2)
+
+
+def _stated_options(plan: Plan, split: str, videos: bool, pictures: bool) -> dict[str, Any]:
+    """Those that decide which samples there are and what is in them. pictures: the number of frames
+    is one of them, as of a `Folder` of pictures."""
     given = plan.options_of(split)
     others = {"root", *FRAMING_OPTIONS, *((*CLIP_OPTIONS, SHORT) if videos else ())}
-    return {
+    stated = {
         name: plain(given.get(name, parameter.default))
         for name, parameter in allowed_options(catalog.card(plan.dataset).loader).items()
         if name not in others
     }
+    return {**stated, "num_frames": _num_frames(plan, split)} if pictures else stated
 
 
 def _stated_framing(plan: Plan, split: str) -> dict[str, Any] | None:
