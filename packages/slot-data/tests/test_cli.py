@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import test_slots
 from PIL import Image
 
 from slot_data import Sample, Shapes, catalog, cli
@@ -102,6 +103,19 @@ def test_show_draws_pictures_without_masks(run, tmp_path):
     assert code == 0
     assert Image.open(out).size == (20, 20)
     assert Image.open(out).getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_slots_are_shown_with_their_pixels_alone(run, tmp_path):
+    test_slots.write(tmp_path / "test")
+    out = tmp_path / "sheet.png"
+    arguments = ("show", "slots", "--split", "test", "--out", out, "--option", f"root={tmp_path}")
+    code, text, errors = run(*arguments)
+    assert (code, text) == (2, "")
+    assert errors == (
+        "error: sample 'test-0-000000' has no pixels; the option pixels=true of slots adds them\n"
+    )
+    assert run(*arguments, "--option", "pixels=true")[0] == 0
+    assert Image.open(out).size == (5 * (6 * 32 + 2) + 2, 2 * 32 + 4)
 
 
 def test_classes_are_shown_where_objects_are_not_and_void_is_white():

@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 from PIL import Image
 
-from slot_data.sample import Sample, SampleDataset
+from slot_data.sample import DataError, Sample, SampleDataset
 
 MARGIN = 2
 MOST_FRAMES = 8  # of one clip; a longer one is shown in even steps
@@ -13,7 +13,9 @@ MOST_FRAMES = 8  # of one clip; a longer one is shown in even steps
 
 def contact_sheet(dataset: SampleDataset, count: int, columns: int) -> Image.Image:
     """The first `count` samples, `columns` to a row, a clip's frames from left to right; under the
-    picture its labels, or else those of classes, black for the background and white for void."""
+    picture its labels, or else those of classes, black for the background and white for void.
+
+    Raises DataError if a sample has no pixels, as those of slots alone."""
     tiles = [_tile(dataset[index]) for index in range(min(count, len(dataset)))]
     height, width = (max(tile.shape[axis] for tile in tiles) + MARGIN for axis in (0, 1))
     columns = min(columns, len(tiles))
@@ -27,6 +29,10 @@ def contact_sheet(dataset: SampleDataset, count: int, columns: int) -> Image.Ima
 
 
 def _tile(sample: Sample) -> np.ndarray:
+    if "video" not in sample:
+        raise DataError(
+            f"sample {sample['id']!r} has no pixels; the option pixels=true of slots adds them"
+        )
     video = sample["video"].permute(0, 2, 3, 1).numpy()
     chosen = np.unique(np.linspace(0, len(video) - 1, MOST_FRAMES).astype(int))
     rows = [np.concatenate(list(video[chosen]), axis=1)]
