@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import test_slots
+import torch
 from PIL import Image
 
 from slot_data import Sample, Shapes, catalog, cli
@@ -132,6 +133,20 @@ def test_classes_are_shown_where_objects_are_not_and_void_is_white():
     assert (mask[kinds == 0] == 0).all()
     assert (mask[kinds == 1] == 255).all()
     assert (mask[kinds == 2].min(1) < 255).all()
+
+
+def test_a_label_of_any_size_has_a_colour_and_small_ones_keep_theirs():
+    class Large(Shapes):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            sample["labels"] = torch.arange(4).repeat(1, 64, 16)
+            sample["labels"][sample["labels"] == 3] = 2**62 + 1  # no table can go as far
+            return sample
+
+    mask = np.asarray(contact_sheet(Large(), 1, 1))[66:130, 2:66]
+    assert mask[0, :3].tolist() == [[0, 0, 0], [64, 120, 255], [207, 255, 140]]
+    assert mask[0, 3].max() == 255
+    assert (mask == np.tile(mask[:1, :4], (64, 16, 1))).all()
 
 
 @pytest.mark.parametrize(

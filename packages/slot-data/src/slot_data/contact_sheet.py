@@ -38,20 +38,22 @@ def _tile(sample: Sample) -> np.ndarray:
     rows = [np.concatenate(list(video[chosen]), axis=1)]
     labels = sample.get("labels", sample.get("class_labels"))
     if labels is not None:
-        numbers = labels.numpy()[chosen]
-        colours = _colours(int(numbers.max()) + 1)[numbers]
+        colours = _colours(labels.numpy()[chosen])
         if "void" in sample:
             colours[sample["void"].numpy()[chosen]] = 255
         rows.append(np.concatenate(list(colours), axis=1))
     return np.concatenate(rows)
 
 
-def _colours(number: int) -> np.ndarray:
-    """uint8 [number, 3]: black, then hues a golden section apart, so neighbours differ."""
-    table = np.zeros((number, 3), np.uint8)
-    for place in range(1, number):
-        hue = place * 0.618034 % 1
-        table[place] = [
-            round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.45 + place % 2 * 0.3, 1)
-        ]
-    return table
+def _colours(labels: np.ndarray) -> np.ndarray:
+    """uint8 [T H W 3]: black, then hues a golden section apart, so neighbours differ."""
+    numbers, places = np.unique(labels, return_inverse=True)  # ids may be few and large
+    table = np.array([_colour(number) for number in numbers.tolist()], np.uint8)
+    return table[places.reshape(labels.shape)]
+
+
+def _colour(number: int) -> list[int]:
+    if not number:
+        return [0, 0, 0]
+    hue = number * 0.618034 % 1
+    return [round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.45 + number % 2 * 0.3, 1)]
