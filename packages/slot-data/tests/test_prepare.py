@@ -326,6 +326,13 @@ def test_verify_info_and_show_know_prepared_folders(scenes, tmp_path, run):
     code, text, _ = run("verify", tmp_path / "out")
     assert code == 0
     assert text.endswith(f"hash: {manifest.hash}\n4 files fit their checksums\n")
+    for part in (("--split", "bogus"), ("--option", "image_size=7")):
+        code, text, errors = run("verify", tmp_path / "out", *part)
+        assert (code, text) == (2, "")
+        assert errors == (
+            f"error: {tmp_path / 'out'} is a prepared folder, which is verified whole; expected "
+            "neither --split nor --option\n"
+        )
     code, text, _ = run("info", tmp_path / "out")
     assert code == 0
     assert "suggested slots: 7" in text
