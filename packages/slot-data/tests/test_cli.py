@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+import test_slots
+import torch
 from PIL import Image
 
 from slot_data import Sample, Shapes, catalog, cli
@@ -104,6 +106,19 @@ def test_show_draws_pictures_without_masks(run, tmp_path):
     assert Image.open(out).getpixel((5, 5)) == (255, 0, 0)
 
 
+def test_slots_are_shown_with_their_pixels_alone(run, tmp_path):
+    test_slots.write(tmp_path / "test")
+    out = tmp_path / "sheet.png"
+    arguments = ("show", "slots", "--split", "test", "--out", out, "--option", f"root={tmp_path}")
+    code, text, errors = run(*arguments)
+    assert (code, text) == (2, "")
+    assert errors == (
+        "error: sample 'test-0-000000' has no pixels; the option pixels=true of slots adds them\n"
+    )
+    assert run(*arguments, "--option", "pixels=true")[0] == 0
+    assert Image.open(out).size == (5 * (6 * 32 + 2) + 2, 2 * 32 + 4)
+
+
 def test_classes_are_shown_where_objects_are_not_and_void_is_white():
     class Classes(Shapes):
         def __getitem__(self, index: int) -> Sample:
@@ -118,6 +133,20 @@ def test_classes_are_shown_where_objects_are_not_and_void_is_white():
     assert (mask[kinds == 0] == 0).all()
     assert (mask[kinds == 1] == 255).all()
     assert (mask[kinds == 2].min(1) < 255).all()
+
+
+def test_a_label_of_any_size_has_a_colour_and_small_ones_keep_theirs():
+    class Large(Shapes):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            sample["labels"] = torch.arange(4).repeat(1, 64, 16)
+            sample["labels"][sample["labels"] == 3] = 2**62 + 1  # no table can go as far
+            return sample
+
+    mask = np.asarray(contact_sheet(Large(), 1, 1))[66:130, 2:66]
+    assert mask[0, :3].tolist() == [[0, 0, 0], [64, 120, 255], [207, 255, 140]]
+    assert mask[0, 3].max() == 255
+    assert (mask == np.tile(mask[:1, :4], (64, 16, 1))).all()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Preparing: what a killed run leaves, broken files, archives, and the command line."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -325,6 +326,13 @@ def test_verify_info_and_show_know_prepared_folders(scenes, tmp_path, run):
     code, text, _ = run("verify", tmp_path / "out")
     assert code == 0
     assert text.endswith(f"hash: {manifest.hash}\n4 files fit their checksums\n")
+    for part in (("--split", "bogus"), ("--option", "image_size=7")):
+        code, text, errors = run("verify", tmp_path / "out", *part)
+        assert (code, text) == (2, "")
+        assert errors == (
+            f"error: {tmp_path / 'out'} is a prepared folder, which is verified whole; expected "
+            "neither --split nor --option\n"
+        )
     code, text, _ = run("info", tmp_path / "out")
     assert code == 0
     assert "suggested slots: 7" in text
@@ -361,6 +369,76 @@ def test_a_cache_can_be_added_later(scenes, tmp_path, run):
     code, _, errors = run(*arguments, "--masks", "webp")
     assert code == 2
     assert "was prepared in another way" in errors
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (["image_size=32", "fit=stretch"], ["image_size=32"]),
+        (["image_size=32"], ["image_size=32", "fit=stretch"]),
+        (["image_size=32"], []),
+        (["preset=slotdiffusion", "image_size=32"], ["preset=slotdiffusion"]),
+    ],
+)
+def test_another_framing_is_not_taken_for_the_one_that_is_there(scenes, tmp_path, run, first, then):
+    def prepare(options):
+        arguments = ["prepare", "clevrtex", "--source", scenes, "--split", "test", "--workers", 0]
+        arguments += ["--out", tmp_path / "out"]
+        return run(*arguments, *(word for option in options for word in ("--option", option)))
+
+    assert prepare(first)[0] == 0
+    assert "all of it is there already" in prepare(first)[1]
+    code, _, errors = prepare(then)
+    assert code == 2
+    assert errors == (
+        f"error: {tmp_path / 'out'} was prepared in another way; name another folder by --out\n"
+    )
+
+
+def test_pictures_are_not_taken_for_videos_that_are_there(tmp_path, run):
+    for name in ("0.png", "1.png", "2.png"):
+        (tmp_path / "own/images/a").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "own/images/a" / name)
+
+    def prepare(frames):
+        arguments = ("--source", tmp_path / "own", "--out", tmp_path / "out", "--split", "all")
+        return run("prepare", "folder", *arguments, "--option", f"num_frames={frames}")
+
+    assert "all: 1 videos, 3 frames" in prepare(2)[1]
+    assert "all of it is there already" in prepare(3)[1]
+    code, _, errors = prepare(1)
+    assert code == 2
+    assert "was prepared in another way" in errors
+
+
+def test_another_source_is_not_taken_for_the_one_that_is_there(scenes, tmp_path, run):
+    other = tmp_path / "other"
+    write_scene(other, 0)
+    pack(scenes, tmp_path / "a.zip")
+    pack(scenes, tmp_path / "b.zip")
+
+    def prepare(source, out):
+        where = ("--source", source, "--out", out, "--split", "test", "--workers", 0)
+        return run("prepare", "clevrtex", *where)
+
+    for one, another in ((scenes, other), (tmp_path / "a.zip", tmp_path / "b.zip")):
+        out = tmp_path / f"of {one.name}"
+        assert prepare(one, out)[0] == 0
+        assert f"all of it is there already; {one} was not read again\n" in prepare(one, out)[1]
+        code, _, errors = prepare(another, out)
+        assert code == 2
+        assert errors == (
+            f"error: {out} was prepared from another source than {another}; name that one by "
+            "--source, or another folder by --out\n"
+        )
+        manifest = out / "prepared.json"
+        assert str(tmp_path) not in manifest.read_text()
+    said = json.loads(manifest.read_text())
+    del said["source"]  # as it was before folders stated it
+    manifest.write_text(json.dumps(said))
+    code, text, _ = prepare(another, out)
+    assert code == 0
+    assert f"all of it is there already; {another} was not read again\n" in text
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ the encoding, the clips and the preset; and what cannot be had of one."""
 # (the samples asked for labels here have them)
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import movi_files
 import numpy as np
@@ -15,9 +15,12 @@ from PIL import Image
 from scenes import assert_all_same, assert_same, prepared, write_scene
 
 from slot_data import DataError, catalog, load_dataset_by_name
+from slot_data.description import describe_data
 from slot_data.encodings import Encoding
 from slot_data.image_files import noting_pictures
 from slot_data.prepared import Prepared
+from slot_data.prepared_stream import PreparedStream
+from slot_data.sample import Configured
 from slot_data.shards import read_rows
 
 
@@ -93,6 +96,32 @@ def test_a_size_that_is_given_is_carried_out_before_writing(scenes, tmp_path, ca
         load_dataset_by_name("clevrtex", split="test", root=out, image_size=64)
     with pytest.raises(DataError, match="was prepared with relabel True, not False"):
         load_dataset_by_name("clevrtex", split="test", root=out, relabel=False)
+
+
+@pytest.mark.parametrize(
+    ("plan", "asked", "stated"),
+    [
+        ({"options": {"image_size": 32, "fit": "stretch"}}, {}, {"image_size": 32, "masks": True}),
+        ({"options": {"max_objects": 4}}, {"image_size": 8}, {"max_objects": 4, "image_size": 8}),
+        ({"options": {"masks": False}}, {}, {"masks": False, "fit": "crop_first"}),
+        ({"options": {"image_size": 32}}, {"masks": False}, {"masks": False, "image_size": 32}),
+        ({"preset": "slotdiffusion"}, {}, {"antialias": False, "interpolation": "bilinear"}),
+    ],
+)
+def test_settings_are_those_of_the_preparation_where_it_decided(
+    scenes, tmp_path, plan, asked, stated
+):
+    prepared("clevrtex", scenes, tmp_path, ("test",), **plan)
+    dataset = load_dataset_by_name("clevrtex", split="test", root=tmp_path, **asked)
+    settings = cast(Configured, dataset).settings
+    options = {**plan.get("options", {}), **stated}
+    assert {key: settings[key] for key in options} == options
+    described = describe_data("clevrtex", split="test", root=tmp_path, **asked)
+    assert described["options"] == {
+        key: settings[key] for key in settings if key not in ("name", "split", "preset", "root")
+    }
+    with pytest.raises(DataError, match=r"split 'train' is not in .*; prepared are test"):
+        describe_data("clevrtex", split="train", root=tmp_path)
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -183,6 +212,45 @@ def test_your_own_files_too(tmp_path, write_video, moving_noise):
     prepared("folder", films, tmp_path / "films out", ("all",))
     for clips in ({"num_frames": 1}, {"num_frames": 3, "clips": "every"}):
         assert_all_same(*both("folder", films, tmp_path / "films out", **clips, **options))
+
+
+def write_frames(root):
+    """Two videos of three pictures each."""
+    for number, name in enumerate("ab"):
+        frames = np.random.default_rng(number).integers(256, size=(3, 8, 8, 3), dtype=np.uint8)
+        for time, frame in enumerate(frames):
+            movi_files.save(frame, root / f"images/{name}/{time}.png")
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "sentence"),
+    [
+        (3, 1, r"was prepared with num_frames above 1, each folder of pictures a video, and not f"),
+        (1, 2, r"was prepared with num_frames 1, each picture a sample, and not for num_frames 2;"),
+    ],
+)
+def test_pictures_are_not_taken_for_videos_nor_videos_for_pictures(
+    tmp_path, given, asked, sentence
+):
+    own, out = tmp_path / "own", tmp_path / "out"
+    write_frames(own)
+    prepared("folder", own, out, ("all",), options={"num_frames": given})
+    assert_all_same(*both("folder", own, out, "all", num_frames=given))
+    with pytest.raises(DataError, match=f"split 'all' of .* {sentence}"):
+        load_dataset_by_name("folder", split="all", root=out, num_frames=asked)
+    with pytest.raises(DataError, match=f"split 'all' of .* {sentence}"):
+        PreparedStream(str(out), split="all", num_frames=asked)
+
+
+def test_as_many_frames_as_wanted_are_asked_of_prepared_videos(tmp_path, write_video, moving_noise):
+    own, films = tmp_path / "own", tmp_path / "films"
+    write_frames(own)
+    prepared("folder", own, tmp_path / "own out", ("all",), options={"num_frames": 2})
+    assert_all_same(*both("folder", own, tmp_path / "own out", "all", num_frames=3))
+    write_video(films / "videos/a.mkv", moving_noise(4))
+    prepared("folder", films, tmp_path / "films out", ("all",), options={"num_frames": 3})
+    for frames in (1, 2):
+        assert_all_same(*both("folder", films, tmp_path / "films out", "all", num_frames=frames))
 
 
 def test_large_numbers_of_objects_survive(tmp_path):

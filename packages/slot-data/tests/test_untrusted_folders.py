@@ -51,7 +51,7 @@ def rewrite(folder, change):
     path = folder / "prepared.json"
     said = json.loads(path.read_text())
     change(said)
-    body = {key: value for key, value in said.items() if key not in ("format", "hash")}
+    body = {key: said[key] for key in said if key not in ("format", "hash", "source")}
     body = json.loads(json.dumps(body))
     for split in body["splits"].values():
         split["shards"] = [[shard["content"], shard["left_out"]] for shard in split["shards"]]

@@ -69,7 +69,7 @@ def load_dataset_by_name(
     (hf://datasets/ORG/NAME), gives the same samples as the raw files it was made from.
 
     The dataset's `settings` are all of its options, for a run or a result to name them: also those
-    that the preset or nobody set.
+    that the preset, the preparation or nobody set.
 
     Raises DataError for an unknown dataset, split, preset or option, a missing option, a value of
     the wrong kind, and whatever the dataset finds wrong with its files.
@@ -83,6 +83,7 @@ def load_dataset_by_name(
         raise DataError(f"root {root} is not a folder")
     if folder is not None:
         dataset = load_prepared(name, loader, folder, split, given)
+        given = {**dataset.split.fixed, **given}
     else:
         dataset = loader(split=split, **given)
     settings = {"name": name, "split": split, "preset": preset, **all_options(loader, given)}

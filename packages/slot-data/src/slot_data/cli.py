@@ -128,6 +128,11 @@ def verify(
     """Reads every sample of a dataset and compares their numbers with its card; of a prepared
     folder, every byte, and compares the checksums."""
     if _prepared(name) is not None:
+        if split or option:
+            raise DataError(
+                f"{name} is a prepared folder, which is verified whole; expected neither --split "
+                "nor --option"
+            )
         _verify_files(name)
         return
     card = catalog.card(name)

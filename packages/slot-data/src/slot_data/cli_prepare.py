@@ -28,7 +28,7 @@ def prepare(plan: Plan, follow_links: bool) -> None:
     print(f"{card.name}, licence: {card.licence}", flush=True)
     manifest = complete(plan)
     if manifest is not None:
-        print("all of it is there already")
+        print(f"all of it is there already; {plan.source} was not read again")
     else:
         preparation = _opened(plan, follow_links)
         _say_what_comes(preparation)
@@ -99,7 +99,7 @@ def _found_in(plan: Plan, unpacked: Path) -> Preparation:
     faults = []
     for place in places:
         try:
-            return Preparation(replace(plan, source=place))
+            return Preparation(replace(plan, source=place, origin=plan.source))
         except DataError as error:
             faults.append(error)
     raise faults[0]

@@ -13,7 +13,8 @@ from typing import Any, get_args
 from slot_data.catalog import card
 from slot_data.hub_folders import prepared_folder
 from slot_data.manifest import read_manifest
-from slot_data.options import allowed_options, check_options
+from slot_data.options import all_options, allowed_options, check_options
+from slot_data.prepared import split_of
 from slot_data.presets import preset_of
 
 
@@ -22,14 +23,21 @@ def describe_data(
 ) -> dict[str, Any]:
     """Name, split, preset, all options, licence, citation and hash, as JSON can hold them.
 
-    Raises DataError for an unknown dataset, preset or option, as `load_dataset_by_name` does.
+    Raises DataError for an unknown dataset, preset or option, and a split that a prepared folder
+    does not hold, as `load_dataset_by_name` does.
     """
     found = card(name)
     if preset is not None:
         options = {**preset_of(name, preset).options_of(split), **options}
     check_options(name, found.loader, options)
+    folder = prepared_folder(options.get("root"))
+    prepared: dict[str, Any] = {}
+    if folder is not None:
+        manifest = read_manifest(folder)
+        options = {**split_of(manifest, folder, split).fixed, **options}
+        prepared["prepared"] = manifest.hash
+    settled = all_options(found.loader, options)
     allowed = allowed_options(found.loader)
-    settled = {key: options.get(key, entry.default) for key, entry in allowed.items()}
     files = {key for key, entry in allowed.items() if Path in get_args(entry.annotation)}
     description: dict[str, Any] = {
         "name": name,
@@ -40,10 +48,8 @@ def describe_data(
         "objects": found.objects,
         "licence": found.licence,
         "citation": found.citation,
+        **prepared,
     }
-    folder = prepared_folder(options.get("root"))
-    if folder is not None:
-        description["prepared"] = read_manifest(folder).hash
     text = json.dumps(description, sort_keys=True, default=str)
     description["hash"] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return json.loads(json.dumps(description, default=str))

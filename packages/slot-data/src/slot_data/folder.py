@@ -43,6 +43,9 @@ class Folder:
     num_frames, stride, clips: see `ClipChoice`.
     framing: see `Framing`.
 
+    of_pictures: it has pictures, so that num_frames decides what a video is: with 1 each of them,
+        with more each folder of them.
+
     A sample's id is its path from root; a clip's that of its first frame, which for a video file
     is the file's path and the frame's number. Labels are there where the split has masks: for all
     of its pictures or videos, or for none.
@@ -75,6 +78,7 @@ class Folder:
             for name, video in _videos_by_name(self.root, section, self._choice).items()
             if sections != [self.root] or split in ("all", _split_of(name))
         ]
+        self.of_pictures = any((section / "images").is_dir() for section in sections)
         self._ends = np.cumsum([video.clips(self._choice) for video in videos])
         self._videos = PackedList(videos)
         if not videos:

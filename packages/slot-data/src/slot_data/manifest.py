@@ -59,6 +59,11 @@ class Split:
     cache: Mapping[str, str] = field(default_factory=dict)  # file -> its sha256
 
     @property
+    def fixed(self) -> dict[str, Any]:
+        """What was decided when it was written, by the names of the dataset's options."""
+        return {**self.options, **(self.framing or {})}
+
+    @property
     def rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
 
@@ -92,18 +97,22 @@ class Split:
 @dataclass(frozen=True)
 class Manifest:
     """dataset: its name in the catalogue. videos: whether rows are whole videos, of which samples
-    are clips, or each row is a sample. preset: that it was prepared with."""
+    are clips, or each row is a sample. preset: that it was prepared with. source: sha256 of the
+    path of what it was made from, which tells sources apart and names no folder; None where the
+    folder does not say."""
 
     dataset: str
     videos: bool
     preset: str | None
     encoding: Encoding
     splits: Mapping[str, Split]
+    source: str | None = None
 
     @property
     def hash(self) -> str:
         """Of everything that decides what its samples are."""
         said = asdict(self)
+        del said["source"]
         for split in said["splits"].values():
             split["shards"] = [[shard["content"], shard["left_out"]] for shard in split["shards"]]
             del split["cache"]
@@ -155,11 +164,15 @@ def manifest_from(content: bytes, path: Path | str) -> Manifest:
             raise DataError(
                 f"{path} has the format {said['format']}; expected {FORMAT}: prepare it again"
             )
+        said = {"source": None, **said}
         _typed(said, {"format": int, "dataset": str, "videos": bool, "preset": str | None,
-                      "splits": dict, "encoding": dict, "hash": str})  # fmt: skip
+                      "splits": dict, "encoding": dict, "source": str | None,
+                      "hash": str})  # fmt: skip
         splits = {name: _split(entry) for name, entry in said["splits"].items()}
         encoding = Encoding(**said["encoding"])
-        manifest = Manifest(said["dataset"], said["videos"], said["preset"], encoding, splits)
+        manifest = Manifest(
+            said["dataset"], said["videos"], said["preset"], encoding, splits, said["source"]
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DataError):
             raise

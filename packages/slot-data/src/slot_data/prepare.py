@@ -7,11 +7,13 @@ the bit, since which pictures share a file depends on their sizes alone.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from slot_data import catalog
 from slot_data.dataset_card import dataset_card
 from slot_data.encodings import Encoding
 from slot_data.file_lists import missing_files_found_later
+from slot_data.framing import UNFRAMED
 from slot_data.json_files import read_json
 from slot_data.manifest import Manifest, Split, file_hash, is_prepared, read_manifest, write_whole
 from slot_data.options import allowed_options
@@ -40,7 +43,7 @@ SHARD_BYTES = 128 * 2**20
 class Plan:
     """What is to be made.
 
-    source: the raw files, as `root` of the dataset.
+    source: the raw files, as `root` of the dataset. origin: what they were unpacked from, if so.
     options: of the dataset, without `root`. Those of framing are carried out before writing, if
         one is given, here or by the preset; those of clips, and `relabel` of videos, are for
         reading.
@@ -61,6 +64,13 @@ class Plan:
     workers: int = 0
     skip_broken: bool = False
     cache: bool = False
+    origin: Path | None = None
+
+    @property
+    def source_hash(self) -> str:
+        """As a manifest states where its rows are from."""
+        path = (self.origin or self.source).absolute()
+        return hashlib.sha256(os.fsencode(path)).hexdigest()
 
     def options_of(self, split: str) -> dict[str, Any]:
         of_preset = preset_of(self.dataset, self.preset).options_of(split) if self.preset else {}
@@ -92,9 +102,12 @@ class Preparation:
         for name, source in self._sources.items():
             first = self._try(name, source)
             keys = [key for key in first.row or () if key not in ("height", "width", "clip_ids")]
-            options = _stated_options(plan, name, videos)
-            splits[name] = Split(options, source.stated_framing, keys)
-        self._empty = Manifest(plan.dataset, videos, plan.preset, plan.encoding, splits)
+            pictures = getattr(source.dataset, "of_pictures", False)
+            options = _stated_options(plan, name, videos, pictures)
+            splits[name] = Split(options, _stated_framing(plan, name), keys)
+        self._empty = Manifest(
+            plan.dataset, videos, plan.preset, plan.encoding, splits, plan.source_hash
+        )
         self._require_place()
         self._writers = self._begun()
 
@@ -199,14 +212,12 @@ class Preparation:
 
     def _stated(self) -> Any:
         """What two runs must have in common for one to go on where the other stopped."""
-        plan = self.plan
-        source = str(plan.source.absolute())
-        return _as_json([self._empty.made, self.rows, plan.shard_bytes, source])
+        return _as_json([self._empty.made, self.rows, self.plan.shard_bytes])
 
 
 def complete(plan: Plan) -> Manifest | None:
     """What is in the folder, if it is whole and what the plan wants; a cache is added if it has
-    none. Raises DataError if it was prepared in another way."""
+    none. Raises DataError if it was prepared in another way or from another source."""
     if not is_prepared(plan.out):
         return None
     there = read_manifest(plan.out)
@@ -214,13 +225,16 @@ def complete(plan: Plan) -> Manifest | None:
     same = wanted == (there.dataset, there.preset, there.encoding, set(there.splits))
     if same:
         for name, split in there.splits.items():
-            given = {key: plain(value) for key, value in plan.options_of(name).items()}
-            framing = split.framing or {}
-            same &= split.options == _stated_options(plan, name, there.videos)
-            same &= plan.is_framed(name) == bool(framing)
-            same &= all(given[key] == framing[key] for key in given if key in framing)
+            pictures = there.videos and "num_frames" in split.options
+            same &= split.options == _stated_options(plan, name, there.videos, pictures)
+            same &= split.framing == _stated_framing(plan, name)
     if not same:
         raise DataError(f"{plan.out} was prepared in another way; name another folder by --out")
+    if there.source not in (None, plan.source_hash):
+        raise DataError(
+            f"{plan.out} was prepared from another source than {plan.source}; name that one by "
+            "--source, or another folder by --out"
+        )
     return _finished(there, plan)
 
 
@@ -252,10 +266,7 @@ def _opened(plan: Plan, split: str) -> SourceRows:
     options = plan.options_of(split)
     allowed = allowed_options(catalog.card(plan.dataset).loader)
     if set(CLIP_OPTIONS) <= set(allowed):
-        # Whole videos are read; the number of frames matters only where one means pictures.
-        options |= {"num_frames": 1, "stride": 1, "clips": "first"}
-        if plan.dataset == "folder" and plan.options_of(split).get("num_frames", 1) > 1:
-            options["num_frames"] = 2
+        options |= {"num_frames": _num_frames(plan, split), "stride": 1, "clips": "first"}
     if "root" in allowed:
         options["root"] = plan.source
     try:
@@ -269,15 +280,32 @@ def _opened(plan: Plan, split: str) -> SourceRows:
     return SourceRows(dataset, plan.is_framed(split), plan.encoding)
 
 
-def _stated_options(plan: Plan, split: str, videos: bool) -> dict[str, Any]:
-    """Those that decide which samples there are and what is in them."""
+def _num_frames(plan: Plan, split: str) -> int:
+    """Whole videos are read; the number of frames matters only where one means pictures."""
+    asked = plan.options_of(split).get("num_frames", 1) if plan.dataset == "folder" else 1
+    return min(asked, 2)
+
+
+def _stated_options(plan: Plan, split: str, videos: bool, pictures: bool) -> dict[str, Any]:
+    """Those that decide which samples there are and what is in them. pictures: the number of frames
+    is one of them, as of a `Folder` of pictures."""
     given = plan.options_of(split)
     others = {"root", *FRAMING_OPTIONS, *((*CLIP_OPTIONS, SHORT) if videos else ())}
-    return {
+    stated = {
         name: plain(given.get(name, parameter.default))
         for name, parameter in allowed_options(catalog.card(plan.dataset).loader).items()
         if name not in others
     }
+    return {**stated, "num_frames": _num_frames(plan, split)} if pictures else stated
+
+
+def _stated_framing(plan: Plan, split: str) -> dict[str, Any] | None:
+    """What is done to pixels before they are written; None if nothing is."""
+    if not plan.is_framed(split):
+        return None
+    own = getattr(catalog.card(plan.dataset).loader, "default_framing", UNFRAMED)
+    given = plan.options_of(split)
+    return asdict(replace(own, **{key: given[key] for key in FRAMING_OPTIONS if key in given}))
 
 
 def _as_it_is(reading: Any) -> Any:

@@ -157,6 +157,7 @@ def reading_of(
     choice, drop_short = None, False
     if manifest.videos:
         frames, stride, clips = (asked.pop(key, defaults[key]) for key in CLIP_OPTIONS)
+        _require_same_rows(found, folder, split, frames)
         choice = ClipChoice(frames, stride, clips) if frames is not None else None
         drop_short = asked.pop(SHORT, "error") == "drop"
     left: list[str] = []
@@ -173,6 +174,19 @@ def reading_of(
             )
     framing = _framing(manifest, found, defaults, asked)
     return Reading(choice, framing, tuple(left), drop_short)
+
+
+def _require_same_rows(found: Split, folder: Path | str, split: str, frames: int | None) -> None:
+    """Raises DataError where the files would give other rows for so many frames: of videos, only
+    those of a folder of pictures state `num_frames`, 1 or 2 for any more."""
+    made = found.options.get("num_frames")
+    if made is None or frames is None or made == min(frames, 2):
+        return
+    rows = "1, each picture a sample" if made == 1 else "above 1, each folder of pictures a video"
+    raise DataError(
+        f"split {split!r} of {folder} was prepared with num_frames {rows}, and not for num_frames "
+        f"{frames}; ask for the former, or prepare it again"
+    )
 
 
 def split_of(manifest: Manifest, folder: Path | str, split: str) -> Split:

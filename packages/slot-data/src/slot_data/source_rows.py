@@ -4,7 +4,7 @@ video whole, before anything is cut or resized, or after, where that was asked f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from torch.utils.data import Dataset
@@ -54,12 +54,6 @@ class SourceRows(Dataset[Reading]):
         self._pictures = dataset if framed else unframed(dataset)
         own: Framing = getattr(dataset, "_framing", UNFRAMED)
         self._framing = replace(own, relabel=False) if framed else UNFRAMED
-
-    @property
-    def stated_framing(self) -> dict[str, Any] | None:
-        """What was done to the pixels; None if nothing was."""
-        own: Framing = getattr(self.dataset, "_framing", UNFRAMED)
-        return asdict(own) if self.framed else None
 
     def __len__(self) -> int:
         return self.videos.num_videos if self.videos else len(self.dataset)
