@@ -144,6 +144,21 @@ def test_protocols_choose_masks_and_samples(cli, tmp_path):
     assert "follow 2 different protocols (spot; dinosaur)" in message
 
 
+def test_saved_labels_depart_from_the_protocol_as_the_run_did(cli, tmp_path):
+    data = ("--data", "rows:movi_c", "--protocol", "spot")
+    saved = ("--save-predictions", tmp_path / "a.npz")
+    assert cli("run", *MODEL, *data, *saved, "--out", tmp_path / "run")[0] == 0
+    code, _, _ = cli("score", tmp_path / "a.npz", *data, "--report", "--out", tmp_path / "score")
+    assert code == 0
+    expected = [
+        "movi_c test, spot scores validation",
+        "labels of 12x12, spot scores movi_c at 128x128",
+    ]
+    found = [result_of(tmp_path / name)["departures"][:2] for name in ("run", "score")]
+    assert found == [expected, expected]
+    assert "<b>departures</b>: movi_c test" in (tmp_path / "score" / "report.html").read_text()
+
+
 def test_a_model_is_changed_and_the_result_says_so(cli, tmp_path):
     given = (*MODEL, *DATA, "--model-option", "num_slots=6", "--save-predictions")
     code, _, _ = cli("run", *given, tmp_path / "a.npz", "--out", tmp_path / "a")
