@@ -64,9 +64,10 @@ class Squares:
             "soft": {"labels": labels.float()},
             "small": {"labels": labels[:, :4]},
             "number": {"id": index},
-            None: {},
         }
-        return sample | wrong[self.wrong]
+        if self.wrong == "no pixels":
+            del sample["video"]
+        return sample | wrong.get(self.wrong, {})
 
 
 def load_model(path):
@@ -176,6 +177,10 @@ def test_samples_of_different_size_are_scored_but_not_saved_as_one_array(cli, tm
             "labels of [1, 4, 12] do not fit the video",
         ),
         ((*MODEL, *DATA, "--option", "wrong=number"), "is no mapping with a text as its 'id'"),
+        (
+            (*MODEL, *DATA, "--option", "wrong=no pixels"),
+            "'square/0' of brightsquares:squares has no pixels; a data set",
+        ),
         ((*MODEL, "--data", "circles:all"), "no installed package offers data sets as 'circles'"),
         ((*MODEL, *DATA, "--option", "size"), "--option size: expected KEY=VALUE"),
         ((*MODEL, *DATA, "--option", "colour=red"), "argument 'colour'; its options are "),
@@ -194,6 +199,18 @@ def test_wrong_input_is_one_sentence(cli, arguments, sentence):
     assert code == 2
     assert last.startswith("error: ")
     assert sentence in last
+
+
+def test_pictures_cannot_be_scored_against_samples_without_pixels(cli, tmp_path):
+    pictures = np.zeros((1, 3, 12, 12), np.uint8)
+    np.savez(tmp_path / "painted.npz", ids=np.array(["square/0"]), pictures=pictures)
+    arguments = (*DATA, "--option", "wrong=no pixels", "--protocol", "reconstruction")
+    code, _, message = cli("score", tmp_path / "painted.npz", *arguments)
+    assert code == 2
+    assert message == (
+        "error: sample 'square/0' of brightsquares:squares has no pixels; a data set of "
+        "slots gives them with --option pixels=true\n"
+    )
 
 
 def test_bugs_stay_loud():

@@ -19,6 +19,7 @@ from slot_eval import plugins
 from slot_eval.errors import EvalError
 from slot_eval.plugins import check_sample, user_errors
 from slot_eval.streaming import Results
+from slot_eval.truth import pixels_of
 
 Sample = Mapping[str, Any]
 
@@ -124,7 +125,8 @@ class OpenJob:
 
     def video(self, samples: Sequence[Sample]) -> Tensor:
         """Videos as a model takes them: float in [0, 1] on its device."""
-        return torch.stack([one["video"] for one in samples]).to(self.job.device).float() / 255
+        videos = [pixels_of(one, self.job.data) for one in samples]
+        return torch.stack(videos).to(self.job.device).float() / 255
 
     def conditioning(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """What the model is told of the first frame's objects, as an argument of its methods."""
