@@ -75,6 +75,16 @@ class Squares:
         return {"video": video, "labels": labels, "id": f"clip{index}", "void": void}
 
 
+class Mixed(Squares):
+    """One of the frames of the first clip is another sample."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        if index != 5:
+            return sample
+        return {name: one[:1] for name, one in sample.items() if name != "id"} | {"id": "clip0/1"}
+
+
 def load_model(path, changes=None):
     return Rows(**changes or {})
 
@@ -84,7 +94,7 @@ def load_as_it_is(path):
 
 
 def load_dataset_by_name(name, *, split, count=7, frames=3):
-    return Squares(count, frames)
+    return (Mixed if name == "mixed" else Squares)(count, frames)
 
 
 def describe(name, *, split, **options):
@@ -262,6 +272,10 @@ def test_report_shows_the_best_and_the_worst(cli, tmp_path):
             "the models of fixed take no changes; leave out --model-option",
         ),
         (("run", *MODEL, *DATA, "--also", "hota"), "no further metric 'hota'; known: panoptic"),
+        (
+            ("run", *MODEL, "--data", "rows:mixed", "--protocol", "spot", "--batch-size", 1),
+            "the row 'clip0/1' would be of two samples of rows:mixed",
+        ),
         (("run", *MODEL, *DATA, "--report"), "--report needs a folder"),
         (
             ("predict-video", *MODEL, *DATA, "--burn-in", 3),

@@ -145,16 +145,25 @@ class OpenJob:
 
 
 def run_job(opened: OpenJob, processes: int = 1) -> Iterator[Block]:
-    """The blocks of a job in order, each when it is done; raises EvalError on repeated ids.
+    """The blocks of a job in order, each when it is done; raises EvalError on repeated ids, of
+    samples and of rows.
 
     Of several processes each opens the job for itself.
     """
-    seen: set[str] = set()
+    samples: set[str] = set()
+    rows: set[str] = set()
     for block in blocks(opened, processes):
         for name in block.ids:
-            if name in seen:
+            if name in samples:
                 raise EvalError(f"the id {name!r} occurs more than once in {opened.job.data}")
-            seen.add(name)
+            samples.add(name)
+        for row in block.rows:
+            if row["id"] in rows:
+                raise EvalError(
+                    f"the row {row['id']!r} would be of two samples of {opened.job.data}, which "
+                    "needs other ids"
+                )
+            rows.add(row["id"])
         yield block
 
 
