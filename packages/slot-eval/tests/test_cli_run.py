@@ -77,8 +77,19 @@ def load_model(path):
 
 
 def load_dataset_by_name(
-    name, *, split, count=5, size=12, broken=None, labels=True, sizes=False, wrong=None
+    name,
+    *,
+    split,
+    count=5,
+    size=12,
+    broken=None,
+    labels=True,
+    sizes=False,
+    wrong=None,
+    year="2017",
 ):
+    if year not in ("2017", "2016"):
+        raise ValueError(f"option year is {year!r}; expected '2017' or '2016'")
     if (name, split) != ("squares", "test"):
         raise ValueError(f"{name} has no split {split}")
     return Squares(count, size, broken, labels, sizes, wrong)
@@ -211,6 +222,21 @@ def test_pictures_cannot_be_scored_against_samples_without_pixels(cli, tmp_path)
         "error: sample 'square/0' of brightsquares:squares has no pixels; a data set of "
         "slots gives them with --option pixels=true\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ("2016", "; the text is given as --option year='\"2016\"'"),
+        ("2015", ""),
+        ("late", ""),
+    ],
+)
+def test_a_refused_number_says_how_a_text_is_given(cli, given, end):
+    code, _, message = cli("run", *MODEL, *DATA, "--option", f"year={given}")
+    assert code == 2
+    assert message.splitlines()[-1].endswith(f"; expected '2017' or '2016'{end}")
+    assert cli("run", *MODEL, *DATA, "--option", 'year="2016"')[0] == 0
 
 
 def test_bugs_stay_loud():
