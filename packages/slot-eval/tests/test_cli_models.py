@@ -75,6 +75,16 @@ class Squares:
         return {"video": video, "labels": labels, "id": f"clip{index}", "void": void}
 
 
+class Mixed(Squares):
+    """One of the frames of the first clip is another sample."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        if index != 5:
+            return sample
+        return {name: one[:1] for name, one in sample.items() if name != "id"} | {"id": "clip0/1"}
+
+
 def load_model(path, changes=None):
     return Rows(**changes or {})
 
@@ -84,7 +94,7 @@ def load_as_it_is(path):
 
 
 def load_dataset_by_name(name, *, split, count=7, frames=3):
-    return Squares(count, frames)
+    return (Mixed if name == "mixed" else Squares)(count, frames)
 
 
 def describe(name, *, split, **options):
@@ -142,6 +152,21 @@ def test_protocols_choose_masks_and_samples(cli, tmp_path):
     code, _, message = cli("compare", tmp_path / "spot", tmp_path / "dinosaur")
     assert code == 2
     assert "follow 2 different protocols (spot; dinosaur)" in message
+
+
+def test_saved_labels_depart_from_the_protocol_as_the_run_did(cli, tmp_path):
+    data = ("--data", "rows:movi_c", "--protocol", "spot")
+    saved = ("--save-predictions", tmp_path / "a.npz")
+    assert cli("run", *MODEL, *data, *saved, "--out", tmp_path / "run")[0] == 0
+    code, _, _ = cli("score", tmp_path / "a.npz", *data, "--report", "--out", tmp_path / "score")
+    assert code == 0
+    expected = [
+        "movi_c test, spot scores validation",
+        "labels of 12x12, spot scores movi_c at 128x128",
+    ]
+    found = [result_of(tmp_path / name)["departures"][:2] for name in ("run", "score")]
+    assert found == [expected, expected]
+    assert "<b>departures</b>: movi_c test" in (tmp_path / "score" / "report.html").read_text()
 
 
 def test_a_model_is_changed_and_the_result_says_so(cli, tmp_path):
@@ -247,6 +272,10 @@ def test_report_shows_the_best_and_the_worst(cli, tmp_path):
             "the models of fixed take no changes; leave out --model-option",
         ),
         (("run", *MODEL, *DATA, "--also", "hota"), "no further metric 'hota'; known: panoptic"),
+        (
+            ("run", *MODEL, "--data", "rows:mixed", "--protocol", "spot", "--batch-size", 1),
+            "the row 'clip0/1' would be of two samples of rows:mixed",
+        ),
         (("run", *MODEL, *DATA, "--report"), "--report needs a folder"),
         (
             ("predict-video", *MODEL, *DATA, "--burn-in", 3),

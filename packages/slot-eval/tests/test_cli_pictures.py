@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from slot_eval import protocols
+from slot_eval.picture_files import open_pictures
 
 PICTURES = ("--protocol", "reconstruction")
 
@@ -65,6 +66,34 @@ def test_folders_of_pictures_and_of_clips_say_the_same_as_arrays(cli, files, pai
     assert of_pictures["metrics"]["mse"]["mean"] == pytest.approx(
         of_clips["metrics"]["mse"]["mean"]
     )
+
+
+def test_pictures_are_read_as_a_data_set_of_pictures_reads_them(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    grey = np.arange(0, 240, 20, dtype=np.uint8).reshape(3, 4)
+    image.fromarray(grey.astype(np.uint16) * 256 + 77).save(tmp_path / "deep.png")
+    half = np.full((3, 4), 128, np.uint8)
+    image.fromarray(np.stack([grey, grey, grey, half], axis=2)).save(tmp_path / "clear.png")
+    image.fromarray(np.stack([grey, half], axis=2)).save(tmp_path / "clear_grey.png")
+    palette = image.fromarray(grey).convert("P")
+    palette.save(tmp_path / "palette.png", transparency=int(np.array(palette)[0, 1]))
+    exif = image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rows are columns, right to left
+    image.fromarray(grey).save(tmp_path / "turned.png", exif=exif)
+    over_white = np.round((grey * 128.0 + 255 * 127) / 255)
+    with_hole = grey.copy()
+    with_hole[0, 1] = 255
+    pictures = open_pictures(tmp_path)
+    for name, expected in {
+        "deep": grey,
+        "clear": over_white,
+        "clear_grey": over_white,
+        "palette": with_hole,
+        "turned": grey.T[:, ::-1],
+    }.items():
+        found = pictures.load(name)
+        assert found.dtype == torch.uint8
+        assert found.tolist() == [[expected.astype(int).tolist()] * 3]
 
 
 def test_lpips_of_pictures(cli, tmp_path):

@@ -64,9 +64,10 @@ class Squares:
             "soft": {"labels": labels.float()},
             "small": {"labels": labels[:, :4]},
             "number": {"id": index},
-            None: {},
         }
-        return sample | wrong[self.wrong]
+        if self.wrong == "no pixels":
+            del sample["video"]
+        return sample | wrong.get(self.wrong, {})
 
 
 def load_model(path):
@@ -76,8 +77,19 @@ def load_model(path):
 
 
 def load_dataset_by_name(
-    name, *, split, count=5, size=12, broken=None, labels=True, sizes=False, wrong=None
+    name,
+    *,
+    split,
+    count=5,
+    size=12,
+    broken=None,
+    labels=True,
+    sizes=False,
+    wrong=None,
+    year="2017",
 ):
+    if year not in ("2017", "2016"):
+        raise ValueError(f"option year is {year!r}; expected '2017' or '2016'")
     if (name, split) != ("squares", "test"):
         raise ValueError(f"{name} has no split {split}")
     return Squares(count, size, broken, labels, sizes, wrong)
@@ -176,6 +188,10 @@ def test_samples_of_different_size_are_scored_but_not_saved_as_one_array(cli, tm
             "labels of [1, 4, 12] do not fit the video",
         ),
         ((*MODEL, *DATA, "--option", "wrong=number"), "is no mapping with a text as its 'id'"),
+        (
+            (*MODEL, *DATA, "--option", "wrong=no pixels"),
+            "'square/0' of brightsquares:squares has no pixels; a data set",
+        ),
         ((*MODEL, "--data", "circles:all"), "no installed package offers data sets as 'circles'"),
         ((*MODEL, *DATA, "--option", "size"), "--option size: expected KEY=VALUE"),
         ((*MODEL, *DATA, "--option", "colour=red"), "argument 'colour'; its options are "),
@@ -194,6 +210,33 @@ def test_wrong_input_is_one_sentence(cli, arguments, sentence):
     assert code == 2
     assert last.startswith("error: ")
     assert sentence in last
+
+
+def test_pictures_cannot_be_scored_against_samples_without_pixels(cli, tmp_path):
+    pictures = np.zeros((1, 3, 12, 12), np.uint8)
+    np.savez(tmp_path / "painted.npz", ids=np.array(["square/0"]), pictures=pictures)
+    arguments = (*DATA, "--option", "wrong=no pixels", "--protocol", "reconstruction")
+    code, _, message = cli("score", tmp_path / "painted.npz", *arguments)
+    assert code == 2
+    assert message == (
+        "error: sample 'square/0' of brightsquares:squares has no pixels; a data set of "
+        "slots gives them with --option pixels=true\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ("2016", "; the text is given as --option year='\"2016\"'"),
+        ("2015", ""),
+        ("late", ""),
+    ],
+)
+def test_a_refused_number_says_how_a_text_is_given(cli, given, end):
+    code, _, message = cli("run", *MODEL, *DATA, "--option", f"year={given}")
+    assert code == 2
+    assert message.splitlines()[-1].endswith(f"; expected '2017' or '2016'{end}")
+    assert cli("run", *MODEL, *DATA, "--option", 'year="2016"')[0] == 0
 
 
 def test_bugs_stay_loud():

@@ -354,6 +354,28 @@ def test_compare_sees_a_changed_switch_under_the_same_name(cli, two_results):
     assert "(slotdiffusion, epsilon=1e-08; slotdiffusion, epsilon=0.0)" in message
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ({}, {"chunk": None}, "(slotdiffusion, without chunk; slotdiffusion, chunk=None)"),
+        ({"chunk": None}, {"chunk": "None"}, "chunk=None; slotdiffusion, chunk='None')"),
+        ({"a": 1}, {"b": 1}, "(slotdiffusion, a=1, without b; slotdiffusion, without a, b=1)"),
+    ],
+)
+def test_compare_keeps_protocols_apart_whatever_their_switches(cli, two_results, one, other, told):
+    for folder, switches in zip(two_results, (one, other), strict=True):
+        result = json.loads((folder / "result.json").read_text())
+        result["protocol_settings"] |= switches
+        (folder / "result.json").write_text(json.dumps(result))
+    code, _, message = cli("compare", *two_results)
+    assert code == 2
+    assert told in message
+    code, shown, _ = cli("compare", *two_results, "--mixed", "--metric", "mbo")
+    assert code == 0
+    scores = [line.split()[3:] for line in shown.splitlines()[1:]]
+    assert [[score == "-" for score in line] for line in scores] == [[False, True], [True, False]]
+
+
 def test_compare_refuses_what_is_no_result(cli, two_results, tmp_path):
     first, _ = two_results
     (tmp_path / "list.json").write_text("[]")

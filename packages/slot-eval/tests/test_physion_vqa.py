@@ -102,10 +102,13 @@ def test_the_order_of_videos_does_not_matter(tmp_path: Path):
 
 def test_what_does_not_fit_is_told(files: dict[str, Path], tmp_path: Path):
     test, validation = read(files, "t"), read(files, "v")
+    third = read_answers(write(tmp_path, "t21", 2, 1, [0.9, 0.3, 0.1, 0.1]))
     cases: list[tuple[tuple[ChoiceProtocol, list[Answers], list[Answers]], str]] = [
         (("held-out", test, []), "chooses on other videos: give their --validation"),
         (("slotdiffusion", test, validation), "chooses on the test set: no --validation"),
         (("held-out", test[1:], validation), "step 1 of seed 0 is the best on validation, but"),
+        (("held-out", test, validation[:2]), "^seed 1 of the test: there is no --validation to"),
+        (("held-out", [*test, third], validation[:2]), "^seeds 1, 2 of the test: there is no"),
         (("held-out", test, test), "video 't0' is both in the test and in the validation"),
         (("slotdiffusion", test + validation, []), "is of other videos than"),
         (("slotdiffusion", [*test, test[0]], []), "is step 1 of seed 0, as"),

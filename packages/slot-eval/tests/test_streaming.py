@@ -169,6 +169,21 @@ def test_differing_repeats_count_once_whichever_comes_first(clips):
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("clip_first", [True, False])
+def test_a_picture_named_as_a_frame_of_a_clip_is_refused(clips, clip_first):
+    _, predicted, true = clips
+    batches = [("a", 2), ("a/0", 1)]
+    first, second = batches if clip_first else batches[::-1]
+    results = Results(protocols.get("spot"))
+    results.update([first[0]], predicted[:1, : first[1]], true[:1, : first[1]])
+    told = f"row 'a/0' would be of sample '{first[0]}' and of sample '{second[0]}'; spot needs"
+    with pytest.raises(EvalError, match=told):
+        results.update([second[0]], predicted[:1, : second[1]], true[:1, : second[1]])
+    # the same sample twice is padding
+    results.update([first[0]], predicted[:1, : first[1]], true[:1, : first[1]])
+    assert len(results) == first[1]
+
+
 def test_rows_are_copies(clips):
     results = results_of(clips, 23)
     before = copy.deepcopy(results.summary())

@@ -19,6 +19,7 @@ from slot_eval import plugins
 from slot_eval.errors import EvalError
 from slot_eval.plugins import check_sample, user_errors
 from slot_eval.streaming import Results
+from slot_eval.truth import pixels_of
 
 Sample = Mapping[str, Any]
 
@@ -124,7 +125,8 @@ class OpenJob:
 
     def video(self, samples: Sequence[Sample]) -> Tensor:
         """Videos as a model takes them: float in [0, 1] on its device."""
-        return torch.stack([one["video"] for one in samples]).to(self.job.device).float() / 255
+        videos = [pixels_of(one, self.job.data) for one in samples]
+        return torch.stack(videos).to(self.job.device).float() / 255
 
     def conditioning(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """What the model is told of the first frame's objects, as an argument of its methods."""
@@ -143,16 +145,25 @@ class OpenJob:
 
 
 def run_job(opened: OpenJob, processes: int = 1) -> Iterator[Block]:
-    """The blocks of a job in order, each when it is done; raises EvalError on repeated ids.
+    """The blocks of a job in order, each when it is done; raises EvalError on repeated ids, of
+    samples and of rows.
 
     Of several processes each opens the job for itself.
     """
-    seen: set[str] = set()
+    samples: set[str] = set()
+    rows: set[str] = set()
     for block in blocks(opened, processes):
         for name in block.ids:
-            if name in seen:
+            if name in samples:
                 raise EvalError(f"the id {name!r} occurs more than once in {opened.job.data}")
-            seen.add(name)
+            samples.add(name)
+        for row in block.rows:
+            if row["id"] in rows:
+                raise EvalError(
+                    f"the row {row['id']!r} would be of two samples of {opened.job.data}, which "
+                    "needs other ids"
+                )
+            rows.add(row["id"])
         yield block
 
 

@@ -13,9 +13,13 @@ def coloured(
     labels: Integer[Tensor, "time height width"],
 ) -> UInt8[np.ndarray, "time height width 3"]:
     """Labels as pictures."""
-    numbers = labels.cpu().numpy()
-    table = [(0.0, 0.0, 0.0)]
-    for number in range(1, int(numbers.max(initial=0)) + 1):
-        value = 1.0 if number % 2 else 0.7
-        table.append(colorsys.hsv_to_rgb(number * GOLDEN % 1, 0.65, value))
-    return (np.array(table) * 255).astype(np.uint8)[numbers]
+    numbers, places = np.unique(labels.cpu().numpy(), return_inverse=True)
+    table = np.array([colour(number) for number in numbers.tolist()]).reshape(-1, 3)
+    return (table * 255).astype(np.uint8)[places.reshape(labels.shape)]
+
+
+def colour(number: int) -> tuple[float, float, float]:
+    """That of one label, in [0, 1]."""
+    if number == 0:
+        return (0.0, 0.0, 0.0)
+    return colorsys.hsv_to_rgb(number * GOLDEN % 1, 0.65, 1.0 if number % 2 else 0.7)

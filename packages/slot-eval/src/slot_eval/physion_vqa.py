@@ -106,8 +106,8 @@ def score_answers(
 ) -> dict[str, Any]:
     """The accuracy under a protocol, and how it came about.
 
-    Raises EvalError if the files are of different videos, a checkpoint occurs twice, or a
-    checkpoint that was chosen has not answered the test.
+    Raises EvalError if the files are of different videos, a checkpoint occurs twice, a seed of the
+    test has no validation, or a checkpoint that was chosen has not answered the test.
     """
     for group in (test, validation):
         check_same_videos(group)
@@ -145,9 +145,13 @@ def choose_held_out(
         raise EvalError("the protocol held-out chooses on other videos: give their --validation")
     if shared := set(test[0].ids.tolist()) & set(validation[0].ids.tolist()):
         raise EvalError(f"video {min(shared)!r} is both in the test and in the validation")
+    seeds = sorted({answers.seed for answers in validation})
+    if lacking := sorted({answers.seed for answers in test}.difference(seeds)):
+        named = ("seed " if len(lacking) == 1 else "seeds ") + ", ".join(map(str, lacking))
+        raise EvalError(f"{named} of the test: there is no --validation to choose a checkpoint on")
     answered = {(answers.seed, answers.step): answers for answers in test}
     chosen, thresholds = [], []
-    for seed in sorted({answers.seed for answers in validation}):
+    for seed in seeds:
         mine = [answers for answers in validation if answers.seed == seed]
         best = max(mine, key=lambda answers: answers.accuracy(answers.best_threshold()))
         if (seed, best.step) not in answered:

@@ -4,7 +4,9 @@ Two forms, for either side:
 
 * ``.npz`` with ``ids`` (N unicode strings) and ``pictures`` (uint8 [N T 3 H W], or [N 3 H W]).
 * a folder of PNG or JPEG files, one picture each, ``<id>.png``; with ``clips`` each folder is a
-  clip, and its files, in the order of their names, are its frames. Needs Pillow.
+  clip, and its files, in the order of their names, are its frames. Needs Pillow. They are read as
+  slot-data reads pictures: their turn (EXIF) is undone, 16 bits become 8, grey becomes RGB, and
+  what is transparent shows white.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from slot_eval.predictions import (
 )
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+DEEP_MODES = ("I", "I;16", "I;16B")  # Pillow's names for 16 bits
 Clip = UInt8[Tensor, "time 3 height width"]
 
 
@@ -98,6 +101,20 @@ class PictureFolder(Pictures):
     def _read(self, path: Path) -> np.ndarray:
         try:
             with self._open(path) as image:
-                return np.array(image.convert("RGB"))
+                return upright_rgb(image)
         except UNREADABLE as error:
             raise EvalError(f"{path}: cannot be read as a picture: {error}") from error
+
+
+def upright_rgb(image: Any) -> np.ndarray:
+    """The pixels of a picture of Pillow's, uint8 [H W 3]."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode in DEEP_MODES:
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))

@@ -24,6 +24,7 @@ input, and becomes an EvalError here; every other exception is a bug and stays a
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
@@ -63,7 +64,10 @@ def load_model(path: str, changes: Mapping[str, Any] | None = None) -> Any:
 
 
 def load_dataset(name: str, split: str, options: Mapping[str, Any]) -> Any:
-    """The data set of this name; raises EvalError when it cannot be loaded."""
+    """The data set of this name; raises EvalError when it cannot be loaded.
+
+    Where it refuses an option that reads as a number, the error says how to give a text.
+    """
     prefix, colon, _ = name.partition(":")
     offers = {entry.name for entry in entry_points(group=DATASETS)}
     if colon and offers and prefix not in offers:
@@ -74,8 +78,22 @@ def load_dataset(name: str, split: str, options: Mapping[str, Any]) -> Any:
     entry, name = choose(DATASETS, name)
     load: Callable[..., Any] = entry.load()
     check_options(name, load, options)
-    with user_errors(f"cannot load the data set {name}"):
-        return load(name, split=split, **options)
+    try:
+        with user_errors(f"cannot load the data set {name}"):
+            return load(name, split=split, **options)
+    except EvalError as error:
+        raise EvalError(f"{error}{quoting(str(error), options)}") from error
+
+
+def quoting(refusal: str, options: Mapping[str, Any]) -> str:
+    """The end of a refusal that names an option and expects a text, where what was given reads as
+    a number, or true or false; empty of any other."""
+    for key, value in options.items():
+        text = json.dumps(value)
+        texts = ("a text", repr(text))
+        if isinstance(value, int) and key in refusal.split() and any(t in refusal for t in texts):
+            return f"; the text is given as --option {key}='\"{text}\"'"
+    return ""
 
 
 def check_options(name: str, load: Callable[..., Any], options: Mapping[str, Any]) -> None:

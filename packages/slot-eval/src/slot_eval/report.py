@@ -19,6 +19,7 @@ from slot_eval.streaming import Results
 
 RESULT = "result.json"
 FORMAT = 1
+LACKS = object()  # in place of a switch that a protocol of another version does not have
 VERSION = version("slot-eval")  # where it is not installed, that is told before anything is scored
 RowsFormat = Literal["jsonl", "csv"]
 
@@ -211,27 +212,28 @@ def compare_table(
     groups = by_protocol(results)
     if len(groups) > 1 and not mixed:
         raise EvalError(
-            f"the results follow {len(groups)} different protocols ({'; '.join(groups)}), so their "
-            "numbers do not compare; --mixed shows them in separate columns"
+            f"the results follow {len(groups)} different protocols "
+            f"({'; '.join(name for name, _ in groups)}), so their numbers do not compare; --mixed "
+            "shows them in separate columns"
         )
     columns = [
-        (name, metric) for name, group in groups.items() for metric in (chosen or metrics_of(group))
+        (name, group, metric) for name, group in groups for metric in (chosen or metrics_of(group))
     ]
-    heads = [metric if len(groups) == 1 else f"{metric} ({name})" for name, metric in columns]
+    heads = [metric if len(groups) == 1 else f"{metric} ({name})" for name, _, metric in columns]
     lines = [["model", "data", "samples", *heads]]
     for result in results:
         values = [
             decimal(result["metrics"].get(metric, {}).get("mean")) if result in group else "-"
-            for group, metric in ((groups[name], metric) for name, metric in columns)
+            for _, group, metric in columns
         ]
         lines.append([result["model"], result["data"], str(result["num_samples"]), *values])
-    title = f"protocol  {next(iter(groups))}\n\n" if len(groups) == 1 else ""
+    title = f"protocol  {groups[0][0]}\n\n" if len(groups) == 1 else ""
     return title + aligned(lines, left=2)
 
 
 def by_protocol(
     results: Sequence[Mapping[str, Any]],
-) -> dict[str, list[Mapping[str, Any]]]:
+) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Results of equal protocols together, under its name and, where names repeat, the switches.
 
     The switches are those that differ between protocols of one name (other versions, edits).
@@ -245,11 +247,13 @@ def by_protocol(
                 break
         else:
             groups.append((name, switches, [result]))
-    named = {}
+    named: list[tuple[str, list[Mapping[str, Any]]]] = []
     for name, switches, group in groups:
         others = [settings for known, settings, _ in groups if known == name]
-        differ = [k for k in switches if any(o.get(k) != switches[k] for o in others)]
-        named[", ".join([name, *(f"{k}={switches[k]}" for k in differ)])] = group
+        keys = dict.fromkeys(key for settings in others for key in settings)
+        differ = [k for k in keys if any(o.get(k, LACKS) != switches.get(k, LACKS) for o in others)]
+        told = [f"{k}={switches[k]!r}" if k in switches else f"without {k}" for k in differ]
+        named.append((", ".join([name, *told]), group))
     return named
 
 

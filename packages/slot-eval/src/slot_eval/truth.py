@@ -58,6 +58,16 @@ def without_labels(name: str, source: str) -> str:
     )
 
 
+def pixels_of(sample: Mapping[str, Any], source: str) -> Tensor:
+    """The video of a sample; raises EvalError where it has none, as slots on disk."""
+    if sample.get("video") is None:
+        raise EvalError(
+            f"sample {sample['id']!r} of {source} has no pixels; a data set of slots gives them "
+            "with --option pixels=true"
+        )
+    return sample["video"]
+
+
 def labels_of(sample: Mapping[str, Any], source: str) -> TrueLabels:
     """What a sample says of labels; raises EvalError where it has none."""
     if "labels" not in sample:
@@ -67,8 +77,8 @@ def labels_of(sample: Mapping[str, Any], source: str) -> TrueLabels:
 
 
 def pictures_of(sample: Mapping[str, Any], source: str) -> TruePictures:
-    """The pictures of a sample."""
-    return TruePictures(sample["id"], sample["video"])
+    """The pictures of a sample; raises EvalError where it has none."""
+    return TruePictures(sample["id"], pixels_of(sample, source))
 
 
 class Truth(Generic[S]):

@@ -39,7 +39,11 @@ Data = Annotated[str, typer.Option(help="A data set by name.")]
 Split = Annotated[str, typer.Option(help="The split of the data set.")]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", help="KEY=VALUE for the data set, such as preset=NAME; repeatable."),
+    typer.Option(
+        "--option",
+        help="KEY=VALUE for the data set, such as preset=NAME; a text that reads as a number is "
+        "quoted twice, year='\"2016\"'; repeatable.",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use the first N samples only.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples that the model sees at once.")]

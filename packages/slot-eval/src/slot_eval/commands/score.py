@@ -30,10 +30,11 @@ from slot_eval.html_report import Exhibit
 from slot_eval.perceptual import lpips_of
 from slot_eval.picture_files import open_pictures
 from slot_eval.predictions import check_same_ids, open_labels
+from slot_eval.provenance import departures
 from slot_eval.report import make_result
 from slot_eval.scoring import score_pictures, score_predictions
 from slot_eval.streaming import Results
-from slot_eval.truth import DatasetTruth, FileTruth, labels_of, pictures_of
+from slot_eval.truth import DatasetTruth, FileTruth, TrueLabels, Truth, labels_of, pictures_of
 
 PICTURES = protocols.RECONSTRUCTION.id
 Protocol = Annotated[
@@ -154,9 +155,20 @@ def of_labels(
         truth = DatasetTruth(*given.dataset(), labels_of)
     absent = score_predictions(found, truth, results, also)
     exhibits = label_exhibits(results.rows, found, truth) if report else []
-    # Readers of data sets number objects without gaps; files hold whatever their tool wrote.
-    told = [] if given.data or not absent else [GAPS.format(count=absent, protocol=protocol)]
+    told = told_of(given, results.protocol, truth, absent)
     return Scored(results, {"also": list(also)}, exhibits, told)
+
+
+def told_of(
+    given: Given, protocol: protocols.Protocol, truth: Truth[TrueLabels], absent: int
+) -> list[str]:
+    """In what the truth departs from the protocol: of a data set what ``run`` says, of files that
+    their labels have gaps, as they hold whatever their tool wrote."""
+    if given.data is None:
+        return [GAPS.format(count=absent, protocol=protocol.id)] if absent else []
+    first = next(truth.samples(), None)
+    size = None if first is None else (first.labels.shape[-2], first.labels.shape[-1])
+    return departures(protocol, given.data, given.split, given.options, size, None)
 
 
 def of_pictures(

@@ -60,7 +60,8 @@ class Results(Generic[P]):
     Processes score their share, gather ``rows`` and ``extend`` with what the others have. A
     sample that was scored twice (samplers pad the last round with repeats) counts once; if the
     two rows differ, as they may by rounding in another batch, the smaller one stays, so that the
-    order of arrival never matters.
+    order of arrival never matters. Two samples whose rows would have one id, a picture ``a/0`` and
+    a clip ``a`` of frames, are refused by ``update``, which alone sees whose rows they are.
 
     Rows of clips of more than one frame may have more metrics than those of pictures, see
     ``Protocol``; each metric is averaged over the samples that have it.
@@ -69,6 +70,7 @@ class Results(Generic[P]):
     def __init__(self, protocol: P) -> None:
         self.protocol = protocol
         self._rows: dict[str, dict[str, Any]] = {}
+        self._samples: dict[str, str] = {}  # whose row it is
 
     def update(
         self, ids: Sequence[str], predicted: Tensor, true: Tensor, *marks: Any, **more: Any
@@ -77,7 +79,7 @@ class Results(Generic[P]):
         if len(ids) != predicted.shape[0]:
             raise EvalError(f"{len(ids)} ids were given for {predicted.shape[0]} samples")
         scores = self.protocol.score(predicted, true, *marks, **more)
-        names = self.protocol.row_ids(ids, predicted.shape[1])
+        names = [row for name in ids for row in self._row_ids(name, predicted.shape[1])]
         columns = [values.tolist() for values in scores.values()]
         self.extend(
             {"id": name, **dict(zip(scores, row, strict=True))}
@@ -123,6 +125,17 @@ class Results(Generic[P]):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def _row_ids(self, name: str, num_frames: int) -> list[str]:
+        """The rows of one sample; raises EvalError where another sample has one of them."""
+        rows = self.protocol.row_ids([name], num_frames)
+        for row in rows:
+            if (other := self._samples.setdefault(row, name)) != name:
+                raise EvalError(
+                    f"the row {row!r} would be of sample {other!r} and of sample {name!r}; "
+                    f"{self.protocol.id} needs other ids"
+                )
+        return rows
 
     def _order(self, row: Mapping[str, Any]) -> tuple[float, ...]:
         # NaN compares false with everything, which would let the order of arrival decide
