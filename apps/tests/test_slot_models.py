@@ -137,7 +137,7 @@ def run_without_catching(words: list[str]) -> None:
     train.main(words[0], changes, Path(words[2]))
 
 
-def test_slots_are_rolled_out(place: Path, tmp_path: Path):
+def test_slots_are_rolled_out(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert call(train.main, *words_of("slot_former/shapes", place, tmp_path / "run")) == 0
     words = [tmp_path / "run", place / "slots", "--out", tmp_path / "rolled"]
     words += ["--observed", 4, "--frames", 9, "--split", "test"]
@@ -152,6 +152,10 @@ def test_slots_are_rolled_out(place: Path, tmp_path: Path):
     assert rolled.description.fingerprint == seen.description.fingerprint
     assert rolled.description.dynamics is not None
     assert [rolled[number]["outcome"] for number in range(4)] == [False, True, False, True]
+    assert call(roll_out_slots.main, *words) == 0
+    capsys.readouterr()
+    assert call(roll_out_slots.main, *words, "--frames", 10) == 2
+    assert "after 4 frames, 9 in all', these have" in capsys.readouterr().err
 
 
 @pytest.mark.slow
