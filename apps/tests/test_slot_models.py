@@ -227,6 +227,9 @@ def test_what_cannot_be_used_is_told(
     assert "would keep its random weights; set start.decoder" in told(
         train.main, *words_of(former, place, out, **{"start.decoder": None})
     )
+    assert "takes its decoder whole, with the tokenizer, from start.decoder" in told(
+        train.main, *words_of(former, place, out, **{"start.tokenizer": "no/such/folder"})
+    )
     assert "has 8 frames; a clip of 20 frames 1 apart needs 20" in told(
         train.main, *words_of(former, place, out, **{"data.num_frames": 20})
     )
