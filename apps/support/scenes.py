@@ -154,15 +154,31 @@ def read_frames(place: Path) -> list[Picture]:
     """The one picture of a file, or all frames of a video."""
     if place.is_file() and place.suffix.lower() in PICTURE_SUFFIXES:
         return [read_picture(place)]
-    source = visible(place, PICTURE_SUFFIXES) if place.is_dir() else place
-    if not source:
-        raise InputError(f"{place}: holds no pictures")
+    source = frames_in(place) if place.is_dir() else place
     try:
         return list(open_video(source, FRAME_RATE).frames())
     except DataError as error:
         if place.is_dir():
             raise InputError(f"{error}; a folder is taken for the frames of one video") from None
         raise
+
+
+def frames_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in order, as the frames of one video.
+
+    Raises:
+        InputError: if there are none, or some lie deeper, where they may be of several videos.
+    """
+    paths = visible(folder, PICTURE_SUFFIXES)
+    if not paths:
+        raise InputError(f"{folder}: holds no pictures")
+    for path in paths:
+        if path.parent != folder:
+            raise InputError(
+                f"{path}: lies in a folder inside {folder}; a folder is taken for the frames of "
+                "one video"
+            )
+    return paths
 
 
 def _find(

@@ -274,6 +274,23 @@ def test_a_folder_of_pictures_is_no_video(lively: Path, tmp_path: Path, capsys):
     assert "; a folder is taken for the frames of one video" in capsys.readouterr().err
 
 
+def test_frames_of_several_videos_are_not_taken_for_one(lively: Path, tmp_path: Path, capsys):
+    folders = [tmp_path / "videos" / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(folder / "0.png")
+    words = [str(lively), str(tmp_path / "videos"), "--out", str(tmp_path / "out")]
+    for command, more in ((edit, []), (generate, ["--frames"])):
+        with pytest.raises(SystemExit) as stopped:
+            run(command.main, [*words, *more])
+        assert stopped.value.code == 2
+        assert "a/0.png: lies in a folder inside" in capsys.readouterr().err
+    words = [str(lively), *map(str, folders), "--out", str(tmp_path / "made"), "--steps", "2"]
+    go(generate.main, [*words, "--frames"])
+    made = sorted((tmp_path / "made" / "generated").iterdir())
+    assert [path.name for path in made] == ["a", "b"]
+
+
 def test_pictures_of_two_sizes_exchange_slots(lively: Path, pictures: list[str], tmp_path: Path):
     other = tmp_path / "other.png"
     Image.new("RGB", (24, 16)).save(other)
