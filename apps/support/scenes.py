@@ -123,11 +123,12 @@ def open_model(
 
 
 def find_places(places: Sequence[Path]) -> list[Path]:
-    """Pictures, videos, and folders of frames, each of another name.
+    """Pictures, videos, and folders of frames, each of another name; . and .. get theirs.
 
     Raises:
         InputError: if one does not exist, is none of these, or two have one name.
     """
+    places = [place.resolve() if place.name in ("", "..") else place for place in places]
     for place in places:
         suffix = place.suffix.lower()
         if not place.exists():
@@ -138,7 +139,7 @@ def find_places(places: Sequence[Path]) -> list[Path]:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two pictures have the name '{name}'; edits need names that differ")
-    return list(places)
+    return places
 
 
 def look(model: SlotAutoencoder, places: Sequence[Path], batch_size: int, seed: int) -> list[Scene]:

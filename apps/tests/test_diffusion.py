@@ -291,6 +291,18 @@ def test_frames_of_several_videos_are_not_taken_for_one(lively: Path, tmp_path: 
     assert [path.name for path in made] == ["a", "b"]
 
 
+@pytest.mark.parametrize("place", [".", ".."])
+def test_a_folder_is_called_by_its_name_wherever_one_stands(
+    lively: Path, tmp_path: Path, monkeypatch, place: str
+):
+    folder = tmp_path / "still"
+    (folder / "inside").mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(folder / "0.png")
+    monkeypatch.chdir(folder if place == "." else folder / "inside")
+    go(edit.main, [str(lively), place, "--out", str(tmp_path / "out"), "--steps", "2"])
+    assert (tmp_path / "out" / "edited" / "still" / "000000.png").is_file()
+
+
 def test_pictures_of_two_sizes_exchange_slots(lively: Path, pictures: list[str], tmp_path: Path):
     other = tmp_path / "other.png"
     Image.new("RGB", (24, 16)).save(other)
