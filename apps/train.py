@@ -215,7 +215,6 @@ def main(
     skips = SkippedSteps(out / "faults", options.train.skips_in_a_row, accelerator.process_index)
     interruption = Interruption()
     interruption.listen()
-    validation = None  # the newest scores
     for step in range(start, options.train.num_steps):
         trained.train()
         _seed_step(options.train.seed, step, accelerator.process_index)
@@ -296,6 +295,7 @@ def main(
         saving = done % options.checkpoint.every == 0 or last or stopping
         if copy is not None and (validating or saving):
             copy.follow(model)
+        validation = None  # the scores of these weights
         if validating:
             unseen = HeldOutLoss(
                 published,
