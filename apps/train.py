@@ -10,7 +10,8 @@ seed and the step alone, so a resumed run computes where it was and repeats noth
 
 SIGTERM or SIGUSR1 to any process makes all of them save after the step they are in and leave with
 exit code 75, which means "start me again with --resume". Ctrl-C does the same with exit code 130;
-twice, it stops at once.
+twice, it stops at once. A launcher makes 1 of any of these codes: look for "--resume goes on" in
+what the run said, or start one process with ``python apps/train.py``, which leaves with the code.
 """
 
 from __future__ import annotations
