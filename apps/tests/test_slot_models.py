@@ -285,9 +285,11 @@ def test_the_whole_pipeline_runs_and_goes_on(tmp_path: Path):
     sizes = {"SEEDS": "0", "SAVI_STEPS": "2", "FORMER_STEPS": "2", "READOUT_STEPS": "2"}
     sizes |= {"VIDEOS": "8", "TRIED_ON": "4", "HELD_OUT": "4"}
     sizes |= {"QUESTIONS": "8", "CHOSEN_ON": "12", "ASKED": "17"}
+    scores = tmp_path / "rollouts-0" / "scores.json"
     for _ in range(2):
         pipeline = start([str(tmp_path)], ("bash",), sizes, (str(APPS / "tiny_pipeline.sh"),))
         told = finish(pipeline)
+        scores.rename(scores.with_name("scores.json.partial"))  # as if killed while scoring
     assert re.search(r"^videos +17$", told, re.MULTILINE)
     assert "standard error" not in told  # of a single seed there is none
     assert "accuracy  0." in told
