@@ -229,6 +229,15 @@ def test_pictures_are_generated(trained: Path, pictures: list[str], tmp_path: Pa
     assert (out / "concepts.png").is_file() == (how == "concepts")
 
 
+@pytest.mark.parametrize("option", ["--concepts", "--count"])
+def test_what_is_of_concepts_alone_is_told(lively: Path, tmp_path: Path, option: str, capsys):
+    words = [str(lively), str(tmp_path), "--out", str(tmp_path / "out"), option, "3"]
+    with pytest.raises(SystemExit) as stopped:
+        run(generate.main, words)
+    assert stopped.value.code == 2
+    assert f"error: {option} is of --how concepts" in capsys.readouterr().err
+
+
 def test_a_video_is_edited_frame_by_frame_from_one_noise(lively: Path, tmp_path: Path):
     folder = tmp_path / "still"
     folder.mkdir()
