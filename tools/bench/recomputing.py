@@ -67,8 +67,7 @@ def main(
             raise typer.BadParameter(f"there is no family '{name}'; there are {', '.join(CASES)}")
     print(f"{size}x{size} pixels, {turns} turns, {threads} thread(s)")
     print(
-        f"{'':24}{'batch':>6}{'kept, MB':>24}{'peak, MB':>24}{'operations':>24}"
-        f"{'CPU-seconds':>22}"
+        f"{'':24}{'batch':>6}{'kept, MB':>24}{'peak, MB':>24}{'operations':>24}{'CPU-seconds':>22}"
     )
     for name in only or CASES:
         case = CASES[name]
