@@ -56,7 +56,7 @@ from support.command_line import run_and_leave
 from support.datasets import load_dataset
 from support.diagnostics import busy_machine, diagnose, few_samples, few_slots
 from support.expectations import expected_of
-from support.faults import SkippedSteps
+from support.faults import SkippedSteps, may_be_the_scale
 from support.frozen_outputs import open_cache
 from support.held_out_loss import HeldOutLoss
 from support.inputs import inputs_of, training_frames
@@ -251,10 +251,10 @@ def main(
         culprit = "loss"
         if not skipped:
             # Measured also where nothing is clipped: it can be lost where the loss is not. In half
-            # precision a scaler passes over such steps by itself.
+            # precision a scaler passes over such steps by itself, as long as they may be its own.
             limit = options.optimizer.clip_norm or math.inf
             norm = float(gathered(accelerator.clip_grad_norm_(trained.parameters(), limit)))
-            skipped = accelerator.scaler is None and not math.isfinite(norm)
+            skipped = not math.isfinite(norm) and not may_be_the_scale(accelerator.scaler)
             culprit = "gradient"
         if skipped:
             kept = skips.add(done, culprit, loss, parts, folder.newest())
@@ -262,6 +262,8 @@ def main(
                 f"step {done}: the {culprit} is not finite, nothing is learned; the batch is in "
                 f"{kept}"
             )
+            if accelerator.scaler is not None and culprit == "gradient":
+                accelerator.scaler.update()  # it waits for a step, or for this
         else:
             skips.good()
             optimizer.step()
