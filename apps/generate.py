@@ -36,6 +36,7 @@ from support.slot_sets import compose, find_concepts, shifted
 from support.videos import visible
 
 How = Literal["reconstruct", "shift", "concepts"]
+NUM_SCENES = 16  # that concepts make
 NUM_EXAMPLES = 4  # of a concept
 NUM_SHOWN = 32  # rows of an overview
 
@@ -51,7 +52,9 @@ def main(
     concepts: Annotated[
         int | None, typer.Option(min=1, help="with --how concepts; as many as slots if not")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="scenes, with --how concepts")] = 16,
+    count: Annotated[
+        int | None, typer.Option(min=1, help=f"scenes, with --how concepts; {NUM_SCENES} if not")
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="dpm_solver, ddim, ddpm, or a class in diffusers")
     ] = None,
@@ -66,8 +69,9 @@ def main(
 ) -> None:
     """Paint pictures and videos again, or new ones from their slots."""
     check_free(out)
-    if concepts is not None and how != "concepts":
-        raise InputError("--concepts is of --how concepts")
+    for name, told in (("--concepts", concepts), ("--count", count)):
+        if told is not None and how != "concepts":
+            raise InputError(f"{name} is of --how concepts")
     found = find_places(places if frames else unfolded(places))
     model = open_model(
         checkpoint, revision, usable_device(device), parse_model_options(model_option)
@@ -75,7 +79,8 @@ def main(
     scenes = look(model, found, batch_size, seed)
     painter = Painter(model, scheduler, steps, seed, batch_size)
     if how == "concepts":
-        columns = from_concepts(painter, scenes, concepts or model.num_slots, count, out)
+        num_concepts = concepts or model.num_slots
+        columns = from_concepts(painter, scenes, num_concepts, count or NUM_SCENES, out)
     else:
         columns = from_scenes(painter, scenes, how, out)
     sheet({heading: column[:NUM_SHOWN] for heading, column in columns.items()}).save(

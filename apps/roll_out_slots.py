@@ -55,7 +55,8 @@ def main(
         dataset = Slots(part, slots, num_frames=observed)
         check_slots(model.config, dataset)
         predicted = fingerprint(published_half(checkpoint), revision)
-        description = replace(dataset.description, dynamics=f"{predicted} after {observed} frames")
+        lengths = f"after {observed} frames, {frames} in all"
+        description = replace(dataset.description, dynamics=f"{predicted} {lengths}")
         rollout = Rollout(model, dataset, frames - observed, batch_size)
         write_slots(accelerator, out / part, description, frames, rollout.slots)
     accelerator.print(f"done; answer questions from them with --set data.root={out}")

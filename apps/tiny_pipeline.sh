@@ -46,8 +46,11 @@ for seed in $seeds; do
         --set data.root="$out/slots" --set start.decoder="$out/savi" \
         --set train.num_steps="$former_steps" --set train.num_threads="$threads" \
         --set train.seed="$seed"
-    [ -e "$out/rollouts-$seed" ] || python apps/score_rollouts.py "$out/slot_former-$seed" \
-        "$out/slots" --frames 10 --out "$out/rollouts-$seed"
+    if [ ! -e "$out/rollouts-$seed/scores.json" ]; then
+        rm -rf "$out/rollouts-$seed"  # of a killed one
+        python apps/score_rollouts.py "$out/slot_former-$seed" "$out/slots" --frames 10 \
+            --out "$out/rollouts-$seed"
+    fi
 
     # ------------------------------------------------------------ will two of them touch?
     python apps/roll_out_slots.py "$out/slot_former-$seed" "$out/questions" --observed 6 --frames 16 \

@@ -10,7 +10,8 @@ seed and the step alone, so a resumed run computes where it was and repeats noth
 
 SIGTERM or SIGUSR1 to any process makes all of them save after the step they are in and leave with
 exit code 75, which means "start me again with --resume". Ctrl-C does the same with exit code 130;
-twice, it stops at once.
+twice, it stops at once. A launcher makes 1 of any of these codes: look for "--resume goes on" in
+what the run said, or start one process with ``python apps/train.py``, which leaves with the code.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from support.command_line import run_and_leave
 from support.datasets import load_dataset
 from support.diagnostics import busy_machine, diagnose, few_samples, few_slots
 from support.expectations import expected_of
-from support.faults import SkippedSteps
+from support.faults import SkippedSteps, may_be_the_scale
 from support.frozen_outputs import open_cache
 from support.held_out_loss import HeldOutLoss
 from support.inputs import inputs_of, training_frames
@@ -215,7 +216,6 @@ def main(
     skips = SkippedSteps(out / "faults", options.train.skips_in_a_row, accelerator.process_index)
     interruption = Interruption()
     interruption.listen()
-    validation = None  # the newest scores
     for step in range(start, options.train.num_steps):
         trained.train()
         _seed_step(options.train.seed, step, accelerator.process_index)
@@ -251,10 +251,10 @@ def main(
         culprit = "loss"
         if not skipped:
             # Measured also where nothing is clipped: it can be lost where the loss is not. In half
-            # precision a scaler passes over such steps by itself.
+            # precision a scaler passes over such steps by itself, as long as they may be its own.
             limit = options.optimizer.clip_norm or math.inf
             norm = float(gathered(accelerator.clip_grad_norm_(trained.parameters(), limit)))
-            skipped = accelerator.scaler is None and not math.isfinite(norm)
+            skipped = not math.isfinite(norm) and not may_be_the_scale(accelerator.scaler)
             culprit = "gradient"
         if skipped:
             kept = skips.add(done, culprit, loss, parts, folder.newest())
@@ -262,6 +262,8 @@ def main(
                 f"step {done}: the {culprit} is not finite, nothing is learned; the batch is in "
                 f"{kept}"
             )
+            if accelerator.scaler is not None and culprit == "gradient":
+                accelerator.scaler.update()  # it waits for a step, or for this
         else:
             skips.good()
             optimizer.step()
@@ -296,6 +298,7 @@ def main(
         saving = done % options.checkpoint.every == 0 or last or stopping
         if copy is not None and (validating or saving):
             copy.follow(model)
+        validation = None  # the scores of these weights
         if validating:
             unseen = HeldOutLoss(
                 published,

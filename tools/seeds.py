@@ -5,12 +5,12 @@
     uv run python tools/seeds.py savi/shapes --seeds 3 --set 'start.fresh=[encoder.predictor]' \
         --set start.weights=runs/seeds/slot_attention-shapes/seed-{seed}
 
-Prints each seed's score on the test split with the CPU time of its whole run, then the mean, its
-standard error, the minimum and the success rate. Writes the same to OUT/seeds.json, the curves of
-all seeds to OUT/curves.png, and what they let expect of a further run to OUT/expected.json, which
-apps/train.py heeds if it lies beside the recipe's YAML as <dataset>.expected.json. A seed whose
-result is in OUT already is not trained again, so an interrupted call goes on where it was; one that
-was trained with other changes is an error.
+Prints each seed's score on the test split with the CPU time of its whole run (less what a killed
+call took), then the mean, its standard error, the minimum and the success rate. Writes the same to
+OUT/seeds.json, the curves of all seeds to OUT/curves.png, and what they let expect of a further run
+to OUT/expected.json, which apps/train.py heeds if it lies beside the recipe's YAML as
+<dataset>.expected.json. A seed whose result is in OUT already is not trained again, so an
+interrupted call goes on where it was; one that was trained with other changes is an error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from support.command_line import run  # noqa: E402  (the apps' shared folder is 
 from support.curves import draw_curves  # noqa: E402
 from support.expectations import recorded  # noqa: E402
 from support.logs import read_events  # noqa: E402
-from support.options import DEFAULT_RECIPE  # noqa: E402
+from support.options import DEFAULT_RECIPE, flatten, parse_change  # noqa: E402
 
 
 def main(
@@ -49,6 +49,7 @@ def main(
     ] = None,
 ) -> None:
     """Train a recipe with several seeds; mean, standard error, minimum and success rate."""
+    refuse_seed(changes or [])
     out = out or Path("runs", "seeds", recipe.replace("/", "-"))
     rows: list[dict[str, Any]] = []
     for seed in range(seeds):
@@ -70,6 +71,15 @@ def main(
     (out / "expected.json").write_text(expected.model_dump_json(indent=1) + "\n", encoding="utf-8")
     draw_curves({run.name: read_events(run) for run in runs}, out / "curves.png", expected)
     print(sentence(f"{metric} on the test split", scores, success))
+
+
+def refuse_seed(changes: list[str]) -> None:
+    """Raise ConfigError if a change sets the seed: all runs would be one and the same."""
+    for change in changes:
+        if "train.seed" in flatten(parse_change(change.replace("{seed}", "0"))):
+            raise ConfigError(
+                f"--set {change}: seeds are counted from 0, and --seeds says how many"
+            )
 
 
 def train(recipe: str, seed: int, out: Path, metric: str, changes: list[str]) -> dict[str, Any]:
@@ -94,14 +104,18 @@ def train(recipe: str, seed: int, out: Path, metric: str, changes: list[str]) ->
 
 
 def run_seed(recipe: str, seed: int, out: Path, changes: list[str]) -> float:
-    """Train and test; the CPU-seconds of it."""
+    """Train and test, or go on with it; the CPU-seconds of this call and of those before it."""
     settings = [word for one in [f"train.seed={seed}", *changes] for word in ("--set", one)]
     command = [sys.executable, "-m", "accelerate.commands.launch", str(APPS / "train.py"), recipe]
-    before = child_seconds()
+    kept = out / ".cpu_seconds"  # hidden: train.py begins in no folder that holds other files
+    earlier, before = float(kept.read_text()) if kept.exists() else 0.0, child_seconds()
     ended = subprocess.run([*command, "--out", str(out), "--resume", *settings])
+    spent = earlier + child_seconds() - before
+    out.mkdir(parents=True, exist_ok=True)
+    kept.write_text(f"{spent}\n")
     if ended.returncode:
         sys.exit(ended.returncode)  # the run has said why
-    return child_seconds() - before
+    return spent
 
 
 def child_seconds() -> float:

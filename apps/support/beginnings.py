@@ -22,7 +22,8 @@ def begin(model: HubModel, options: StartOptions) -> None:
     Raises:
         ConfigError: if ``fresh`` is given without ``weights``, the backbone is no ViT, or nothing
             tells the weights of a part that training would leave as they are: a tokenizer, a
-            decoder of predicted slots, or a frozen backbone.
+            decoder of predicted slots, or a frozen backbone; or if a ``decoder`` or a ``tokenizer``
+            is given to a model that takes none.
         CheckpointError: if weights cannot be found or read, or are those of another network.
         InputError: if the model has no part of a name in ``fresh``, or no tokenizer.
     """
@@ -68,6 +69,11 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _begin_tokenizer(model: Any, options: StartOptions) -> None:
+    if options.decoder is not None:
+        raise ConfigError(
+            f"start.decoder is of a model that predicts slots; this {type(model).__name__} takes "
+            "the weights of its decoder from start.weights"
+        )
     if options.tokenizer is not None:
         start_tokenizer(model, options.tokenizer)
     elif options.weights is None and _part(model, "decoder", "tokenizer") is not None:
@@ -78,6 +84,11 @@ def _begin_tokenizer(model: Any, options: StartOptions) -> None:
 
 
 def _begin_decoder(model: SlotDynamicsModel, options: StartOptions) -> None:
+    if options.tokenizer is not None:
+        raise ConfigError(
+            "start.tokenizer: a model that predicts slots takes its decoder whole, with the "
+            "tokenizer, from start.decoder"
+        )
     if options.decoder is not None:
         start_decoder(model, options.decoder)
     elif options.weights is None and model.decoder is not None:

@@ -14,6 +14,14 @@ from safetensors.torch import save_file
 from slot_core import InputError
 
 
+def may_be_the_scale(scaler: torch.amp.GradScaler | None) -> bool:
+    """Whether a gradient that is not finite may be so because half precision's scaler enlarged it.
+
+    It begins with 65,536 and halves its scale at each such step. Below 1 it enlarges nothing.
+    """
+    return scaler is not None and scaler.get_scale() >= 1
+
+
 class SkippedSteps:
     """Counts the steps that were passed over since the run was started.
 

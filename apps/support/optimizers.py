@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from slot_core import HubModel
+from slot_core import ConfigError, HubModel
 from support.options import OptimizerOptions
 from support.sharding import gathered
 
@@ -17,6 +17,9 @@ def build_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.
     """Adam (AdamW with a weight decay) on all parameters that train.
 
     Each group remembers its peak rate as ``peak``; the schedule multiplies it.
+
+    Raises:
+        ConfigError: if the decoder is given a rate and nothing of one trains.
     """
     decoder_rate = options.decoder_learning_rate or options.learning_rate
     encoder: list[nn.Parameter] = []
@@ -24,6 +27,11 @@ def build_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (decoder if name.startswith("decoder.") else encoder).append(parameter)
+    if options.decoder_learning_rate is not None and not decoder:
+        raise ConfigError(
+            f"optimizer.decoder_learning_rate is set, but this {type(model).__name__} has no "
+            "decoder that trains"
+        )
     groups = [
         {"params": encoder, "lr": options.learning_rate, "peak": options.learning_rate},
         {"params": decoder, "lr": decoder_rate, "peak": decoder_rate},

@@ -123,11 +123,12 @@ def open_model(
 
 
 def find_places(places: Sequence[Path]) -> list[Path]:
-    """Pictures, videos, and folders of frames, each of another name.
+    """Pictures, videos, and folders of frames, each of another name; . and .. get theirs.
 
     Raises:
         InputError: if one does not exist, is none of these, or two have one name.
     """
+    places = [place.resolve() if place.name in ("", "..") else place for place in places]
     for place in places:
         suffix = place.suffix.lower()
         if not place.exists():
@@ -138,7 +139,7 @@ def find_places(places: Sequence[Path]) -> list[Path]:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two pictures have the name '{name}'; edits need names that differ")
-    return list(places)
+    return places
 
 
 def look(model: SlotAutoencoder, places: Sequence[Path], batch_size: int, seed: int) -> list[Scene]:
@@ -154,15 +155,31 @@ def read_frames(place: Path) -> list[Picture]:
     """The one picture of a file, or all frames of a video."""
     if place.is_file() and place.suffix.lower() in PICTURE_SUFFIXES:
         return [read_picture(place)]
-    source = visible(place, PICTURE_SUFFIXES) if place.is_dir() else place
-    if not source:
-        raise InputError(f"{place}: holds no pictures")
+    source = frames_in(place) if place.is_dir() else place
     try:
         return list(open_video(source, FRAME_RATE).frames())
     except DataError as error:
         if place.is_dir():
             raise InputError(f"{error}; a folder is taken for the frames of one video") from None
         raise
+
+
+def frames_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in order, as the frames of one video.
+
+    Raises:
+        InputError: if there are none, or some lie deeper, where they may be of several videos.
+    """
+    paths = visible(folder, PICTURE_SUFFIXES)
+    if not paths:
+        raise InputError(f"{folder}: holds no pictures")
+    for path in paths:
+        if path.parent != folder:
+            raise InputError(
+                f"{path}: lies in a folder inside {folder}; a folder is taken for the frames of "
+                "one video"
+            )
+    return paths
 
 
 def _find(

@@ -77,6 +77,7 @@ def test_parts_that_begin_anew_must_be_named(tmp_path, tiny, capsys):
         ({"start.backbone": "facebook/dino-vits8"}, "model.encoder.backbone.type=vit"),
         ({"start.weights": "no/such/folder"}, "no/such/folder"),
         ({"start.tokenizer": "no/such/folder"}, "has no tokenizer"),
+        ({"start.decoder": "no/such/folder"}, "start.decoder is of a model that predicts slots"),
         ({"model.encoder.backbone": VIT}, "start.backbone"),
         ({"train.frozen": ["encodr"]}, "no part 'encodr'; it has encoder, decoder"),
         ({"train.frozen": ["encoder"]}, "'encoder' would keep random weights; set start.weights"),

@@ -229,6 +229,15 @@ def test_pictures_are_generated(trained: Path, pictures: list[str], tmp_path: Pa
     assert (out / "concepts.png").is_file() == (how == "concepts")
 
 
+@pytest.mark.parametrize("option", ["--concepts", "--count"])
+def test_what_is_of_concepts_alone_is_told(lively: Path, tmp_path: Path, option: str, capsys):
+    words = [str(lively), str(tmp_path), "--out", str(tmp_path / "out"), option, "3"]
+    with pytest.raises(SystemExit) as stopped:
+        run(generate.main, words)
+    assert stopped.value.code == 2
+    assert f"error: {option} is of --how concepts" in capsys.readouterr().err
+
+
 def test_a_video_is_edited_frame_by_frame_from_one_noise(lively: Path, tmp_path: Path):
     folder = tmp_path / "still"
     folder.mkdir()
@@ -272,6 +281,35 @@ def test_a_folder_of_pictures_is_no_video(lively: Path, tmp_path: Path, capsys):
     with pytest.raises(SystemExit):
         run(edit.main, [str(lively), str(folder), "--out", str(tmp_path / "out")])
     assert "; a folder is taken for the frames of one video" in capsys.readouterr().err
+
+
+def test_frames_of_several_videos_are_not_taken_for_one(lively: Path, tmp_path: Path, capsys):
+    folders = [tmp_path / "videos" / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(folder / "0.png")
+    words = [str(lively), str(tmp_path / "videos"), "--out", str(tmp_path / "out")]
+    for command, more in ((edit, []), (generate, ["--frames"])):
+        with pytest.raises(SystemExit) as stopped:
+            run(command.main, [*words, *more])
+        assert stopped.value.code == 2
+        assert "a/0.png: lies in a folder inside" in capsys.readouterr().err
+    words = [str(lively), *map(str, folders), "--out", str(tmp_path / "made"), "--steps", "2"]
+    go(generate.main, [*words, "--frames"])
+    made = sorted((tmp_path / "made" / "generated").iterdir())
+    assert [path.name for path in made] == ["a", "b"]
+
+
+@pytest.mark.parametrize("place", [".", ".."])
+def test_a_folder_is_called_by_its_name_wherever_one_stands(
+    lively: Path, tmp_path: Path, monkeypatch, place: str
+):
+    folder = tmp_path / "still"
+    (folder / "inside").mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(folder / "0.png")
+    monkeypatch.chdir(folder if place == "." else folder / "inside")
+    go(edit.main, [str(lively), place, "--out", str(tmp_path / "out"), "--steps", "2"])
+    assert (tmp_path / "out" / "edited" / "still" / "000000.png").is_file()
 
 
 def test_pictures_of_two_sizes_exchange_slots(lively: Path, pictures: list[str], tmp_path: Path):

@@ -187,6 +187,45 @@ def test_too_many_of_them_in_a_row_stop_the_run(tmp_path, tiny, monkeypatch, cap
     assert "optimizer.learning_rate" in error
 
 
+class HalfPrecision(Accelerator):
+    """What Accelerate does for fp16, on the CPU, where it has no scaler: this one begins with 4."""
+
+    mixed_precision = "fp16"
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.native_amp = True
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=4)
+
+
+def lose_gradients(patch, steps):
+    """Let the first ``steps`` training steps lose the gradient of one weight."""
+    honest, seen = train.inputs_of, iter(range(1, 100))
+
+    def hooked(model, *arguments):
+        if next(seen) <= steps:
+            weight = next(model.parameters())
+            hook = weight.register_hook(lambda gradient: (hook.remove(), gradient * math.nan)[1])
+        return honest(model, *arguments)
+
+    patch.setattr(train, "inputs_of", hooked)
+
+
+def test_in_half_precision_the_scale_falls_before_a_gradient_is_to_blame(
+    tmp_path, tiny, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, "Accelerator", HalfPrecision)
+    with monkeypatch.context() as patch:
+        lose_gradients(patch, 4)  # at scales of 4, 2, 1 and 1/2
+        assert call(tiny(tmp_path / "lost")) == 0
+    assert [event["step"] for event in events(tmp_path / "lost", "skipped")] == [4]
+    trained = events(tmp_path / "lost", "train")
+    assert [math.isfinite(event["gradient_norm"]) for event in trained] == [False] * 3 + [True] * 4
+    lose_gradients(monkeypatch, 8)
+    assert call(tiny(tmp_path / "never", **{"train.skips_in_a_row": 1})) == 2
+    assert "the gradient is not finite at step 5" in capsys.readouterr().err
+
+
 def test_one_flipped_bit_sends_the_run_to_the_checkpoint_before(tmp_path, tiny, capsys):
     whole, out = tmp_path / "whole", tmp_path / "run"
     assert call(tiny(whole)) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from slot_core import ConfigError
 from slot_decoders.models import SlotAutoencoder, presets
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import OptimizerOptions
@@ -31,6 +32,15 @@ def test_the_decoder_has_a_rate_of_its_own(model: SlotAutoencoder):
     assert (encoder["lr"], decoder["lr"]) == pytest.approx((0.05, 0.15))
     same = build_optimizer(model, OptimizerOptions(learning_rate=0.1)).param_groups
     assert [group["lr"] for group in same] == [0.1, 0.1]
+
+
+def test_a_rate_for_a_decoder_that_does_not_train_is_refused(model: SlotAutoencoder):
+    options = OptimizerOptions(decoder_learning_rate=0.3)
+    model.decoder.requires_grad_(False)
+    with pytest.raises(ConfigError, match="this SlotAutoencoder has no decoder that trains"):
+        build_optimizer(model, options)
+    with pytest.raises(ConfigError, match="this TokenizerModel has no decoder that trains"):
+        build_optimizer(presets.dvae(tokenizer={"hidden_dim": 8}), options)
 
 
 def test_an_average_follows_fast_while_it_is_young(model: SlotAutoencoder):

@@ -137,7 +137,7 @@ def run_without_catching(words: list[str]) -> None:
     train.main(words[0], changes, Path(words[2]))
 
 
-def test_slots_are_rolled_out(place: Path, tmp_path: Path):
+def test_slots_are_rolled_out(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert call(train.main, *words_of("slot_former/shapes", place, tmp_path / "run")) == 0
     words = [tmp_path / "run", place / "slots", "--out", tmp_path / "rolled"]
     words += ["--observed", 4, "--frames", 9, "--split", "test"]
@@ -152,6 +152,10 @@ def test_slots_are_rolled_out(place: Path, tmp_path: Path):
     assert rolled.description.fingerprint == seen.description.fingerprint
     assert rolled.description.dynamics is not None
     assert [rolled[number]["outcome"] for number in range(4)] == [False, True, False, True]
+    assert call(roll_out_slots.main, *words) == 0
+    capsys.readouterr()
+    assert call(roll_out_slots.main, *words, "--frames", 10) == 2
+    assert "after 4 frames, 9 in all', these have" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -223,6 +227,9 @@ def test_what_cannot_be_used_is_told(
     assert "would keep its random weights; set start.decoder" in told(
         train.main, *words_of(former, place, out, **{"start.decoder": None})
     )
+    assert "takes its decoder whole, with the tokenizer, from start.decoder" in told(
+        train.main, *words_of(former, place, out, **{"start.tokenizer": "no/such/folder"})
+    )
     assert "has 8 frames; a clip of 20 frames 1 apart needs 20" in told(
         train.main, *words_of(former, place, out, **{"data.num_frames": 20})
     )
@@ -278,9 +285,11 @@ def test_the_whole_pipeline_runs_and_goes_on(tmp_path: Path):
     sizes = {"SEEDS": "0", "SAVI_STEPS": "2", "FORMER_STEPS": "2", "READOUT_STEPS": "2"}
     sizes |= {"VIDEOS": "8", "TRIED_ON": "4", "HELD_OUT": "4"}
     sizes |= {"QUESTIONS": "8", "CHOSEN_ON": "12", "ASKED": "17"}
+    scores = tmp_path / "rollouts-0" / "scores.json"
     for _ in range(2):
         pipeline = start([str(tmp_path)], ("bash",), sizes, (str(APPS / "tiny_pipeline.sh"),))
         told = finish(pipeline)
+        scores.rename(scores.with_name("scores.json.partial"))  # as if killed while scoring
     assert re.search(r"^videos +17$", told, re.MULTILINE)
     assert "standard error" not in told  # of a single seed there is none
     assert "accuracy  0." in told

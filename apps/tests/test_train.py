@@ -51,6 +51,8 @@ def test_a_run_leaves_log_pictures_result_and_a_checkpoint_that_loads(tmp_path, 
     card = (out / "checkpoints" / "last" / "model" / "README.md").read_text()
     assert "shapes" in card
     assert "fg_ari" in card
+    unscored = out / "checkpoints" / "step-00000006" / "model" / "README.md"
+    assert "fg_ari" not in unscored.read_text()  # only the weights of steps 4 and 8 were
 
 
 def test_the_loss_falls(tmp_path, tiny):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import seeds
+from support.checkpoints import RunFolder
 from support.command_line import run
 from support.options import load_options
 
@@ -63,3 +65,28 @@ def test_seeds_of_other_changes_are_not_pooled(tmp_path: Path, capsys: pytest.Ca
         f"error: {tmp_path / 'seed-0'}: was trained with the changes ['train.num_steps=9'], not "
         "with ['train.num_steps=8']; choose another --out\n"
     )
+
+
+@pytest.mark.parametrize("change", ["train.seed=7", "train={seed: 7}", "train.seed={seed}"])
+def test_a_change_of_the_seed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture, change: str
+):
+    assert call(tmp_path, "--set", change) == 2
+    assert capsys.readouterr().err == (
+        f"error: --set {change}: seeds are counted from 0, and --seeds says how many\n"
+    )
+
+
+def test_the_seconds_of_calls_that_were_stopped_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    codes, clock = iter([75, 0]), iter([0.0, 5.0, 100.0, 107.0])
+    monkeypatch.setattr(
+        subprocess, "run", lambda command: subprocess.CompletedProcess(command, next(codes))
+    )
+    monkeypatch.setattr(seeds, "child_seconds", lambda: next(clock))
+    with pytest.raises(SystemExit) as stopped:
+        seeds.run_seed("slot_attention/shapes", 0, tmp_path / "seed-0", [])
+    assert stopped.value.code == 75
+    RunFolder(tmp_path / "seed-0", {}, resume=True)  # not "is not empty"
+    assert seeds.run_seed("slot_attention/shapes", 0, tmp_path / "seed-0", []) == 12.0
