@@ -108,10 +108,12 @@ def _begin_backbone(model: Any, options: StartOptions) -> None:
             )
         load_pretrained(backbone, options.backbone)
     elif isinstance(backbone, TokenFeatures) and options.weights is None:
-        raise ConfigError(
-            "the frozen tokenizer of model.encoder.backbone would keep its random weights; set "
-            "start.weights to a model that has one, such as a converted checkpoint of SLATE"
-        )
+        if options.tokenizer is None or not model.config.looks_at_its_tokens:
+            raise ConfigError(
+                "the frozen tokenizer of model.encoder.backbone would keep its random weights; set "
+                "start.weights to a model that has one, such as a converted checkpoint of SLATE, "
+                "or let it be that of the decoder, with start.tokenizer"
+            )
     elif isinstance(backbone, ViT) and backbone.frozen and options.weights is None:
         raise ConfigError(
             "the frozen backbone would keep its random weights; set start.backbone to a folder or "

@@ -83,7 +83,7 @@ class Painter:
         decoder: Any = self.model.decoder
         noise = None
         if isinstance(decoder, DiffusionDecoder):
-            noise = decoder.draw_noise(1, generator).to(slots.device)
+            noise = decoder.draw_noise(1, generator)
         given = [slots, *(part.to(slots.device) for part in kept or ())]
         frames = [part.flatten(0, 1).split(self.batch_size) for part in given]
         painted = [

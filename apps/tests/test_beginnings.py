@@ -10,8 +10,11 @@ from runs import events
 from safetensors.torch import load_file
 
 import train
-from slot_decoders.models import load_model
+from slot_core import ConfigError
+from slot_decoders.models import load_model, presets
+from support.beginnings import begin
 from support.command_line import run
+from support.options import StartOptions
 
 VIDEO = {
     "data.num_frames": 3,
@@ -60,6 +63,25 @@ def test_a_frozen_part_keeps_its_weights_also_when_the_run_goes_on(tmp_path, tin
     overlap = {**changes, "start.fresh": ["encoder.initializer"]}
     assert call(tiny(tmp_path / "overlap", **overlap)) == 2
     assert "'encoder' would keep random weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_encoder_of_tokens_begins_with_its_decoders_tokenizer(tmp_path, same):
+    dvae = {"vocab_size": 16, "hidden_dim": 8}
+    presets.dvae(image_size=16, tokenizer=dvae).save_pretrained(tmp_path)
+    seen = {"type": "tokens", "tokenizer": {**dvae, "hidden_dim": 8 if same else 4}}
+    model = presets.slate(
+        image_size=16,
+        num_slots=2,
+        slot_dim=8,
+        encoder={"backbone": {**seen, "feature_dim": 8}},
+        decoder={"tokenizer": dvae, "num_layers": 1, "num_heads": 2},
+    )
+    if same:
+        begin(model, StartOptions(tokenizer=str(tmp_path)))
+    else:
+        with pytest.raises(ConfigError, match=r"model\.encoder\.backbone would keep its random"):
+            begin(model, StartOptions(tokenizer=str(tmp_path)))
 
 
 def test_parts_that_begin_anew_must_be_named(tmp_path, tiny, capsys):
