@@ -190,12 +190,14 @@ def test_too_many_of_them_in_a_row_stop_the_run(tmp_path, tiny, monkeypatch, cap
 class HalfPrecision(Accelerator):
     """What Accelerate does for fp16, on the CPU, where it has no scaler: this one begins with 4."""
 
-    mixed_precision = "fp16"
-
     def __init__(self, **options):
         super().__init__(**options)
         self.native_amp = True
         self.scaler = torch.amp.GradScaler("cpu", init_scale=4)
+
+    @property
+    def mixed_precision(self):
+        return "fp16"
 
 
 def lose_gradients(patch, steps):
