@@ -40,15 +40,15 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "slot_attention": Case(presets.slot_attention, 8),
-    "savi": Case(presets.savi, 4, 3),
-    "slate": Case(presets.slate, 8),
-    "steve": Case(presets.steve, 4, 3),
-    "slot_diffusion": Case(presets.slot_diffusion, 8),
-    "slot_diffusion, videos": Case(presets.slot_diffusion, 4, 3),
+    "slot_attention": Case(presets.slot_attention, 4),
+    "savi": Case(presets.savi, 1, 6),
+    "slate": Case(presets.slate, 4),
+    "steve": Case(presets.steve, 1, 6),
+    "slot_diffusion": Case(presets.slot_diffusion, 4),
+    "slot_diffusion, videos": Case(presets.slot_diffusion, 1, 6),
     "slot_former": Case(presets.slot_former, 2, 20),
-    "dvae": Case(presets.dvae, 8),
-    "vqvae": Case(presets.vqvae, 8),
+    "dvae": Case(presets.dvae, 4),
+    "vqvae": Case(presets.vqvae, 4),
 }
 
 
