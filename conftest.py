@@ -1,5 +1,8 @@
 """What all tests, and the processes that they start, have in common on any machine.
 
+All of them run side by side, one for each core but no more than four, as they start processes of
+their own; named files and tests run one by one, as do those that show what they print.
+
 One thread for each: models this small gain nothing from more, and lose much where another process
 wants the cores. No GPU, also where there is one: resumed runs are compared bit by bit, which its
 kernels do not promise, and what is expected of processes without one would not come.
@@ -11,7 +14,20 @@ imports and tests make stays, and looking through it took a tenth of all the tim
 import gc
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # which OpenMP reads when torch is loaded
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["ACCELERATE_USE_CPU"] = "true"  # which knows of other kinds of GPU, too
 gc.set_threshold(100_000)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Ask pytest-xdist for workers, where it is installed and nothing else was asked of it."""
+    option = config.option
+    everything = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    shown = option.capture == "no" or option.collectonly
+    worker = hasattr(config, "workerinput")
+    if everything and not (shown or worker) and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses, option.maxprocesses, option.dist = "auto", 4, "worksteal"

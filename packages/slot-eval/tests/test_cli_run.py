@@ -225,6 +225,20 @@ def test_pictures_cannot_be_scored_against_samples_without_pixels(cli, tmp_path)
 
 
 @pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("number", "sample 0 of brightsquares:squares is no mapping with a text as its 'id'"),
+        ("soft", "sample 0 of brightsquares:squares: labels are a Tensor of torch.float32 [1, 12"),
+    ],
+)
+def test_files_are_not_scored_against_what_is_no_sample(cli, tmp_path, wrong, sentence):
+    np.savez(tmp_path / "found.npz", ids=np.array(["square/0"]), labels=np.zeros((1, 12, 12), int))
+    code, _, message = cli("score", tmp_path / "found.npz", *DATA, "--option", f"wrong={wrong}")
+    assert code == 2
+    assert message.startswith(f"error: {sentence}")
+
+
+@pytest.mark.parametrize(
     ("given", "end"),
     [
         ("2016", "; the text is given as --option year='\"2016\"'"),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slot_eval import plugins
 from slot_eval.errors import EvalError
-from slot_eval.plugins import check_sample, user_errors
+from slot_eval.plugins import read_sample
 from slot_eval.streaming import Results
 from slot_eval.truth import pixels_of
 
@@ -117,11 +117,8 @@ class OpenJob:
         )
 
     def sample(self, index: int) -> Sample:
-        """A sample of the data set; raises EvalError if it cannot be read or is none."""
-        with user_errors(f"cannot read sample {index} of {self.job.data}"):
-            sample = self.dataset[index]
-        check_sample(sample, index, self.job.data)
-        return sample
+        """A sample of the data set; raises EvalError where it gives none."""
+        return read_sample(self.dataset, index, self.job.data)
 
     def video(self, samples: Sequence[Sample]) -> Tensor:
         """Videos as a model takes them: float in [0, 1] on its device."""

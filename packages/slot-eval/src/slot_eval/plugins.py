@@ -112,9 +112,21 @@ def check_options(name: str, load: Callable[..., Any], options: Mapping[str, Any
         ) from None
 
 
-def check_sample(sample: Any, index: int, source: str) -> None:
-    """Raise EvalError unless this is a sample: anybody's data set may give something else."""
+def read_sample(dataset: Any, index: int, source: str) -> Mapping[str, Any]:
+    """A sample of the data set that ``source`` names.
+
+    Raises:
+        EvalError: if it cannot be read or is none: anybody's data set may give something else.
+    """
     where = f"sample {index} of {source}"
+    with user_errors(f"cannot read {where}"):
+        sample = dataset[index]
+    check_sample(sample, where)
+    return sample
+
+
+def check_sample(sample: Any, where: str) -> None:
+    """Raise EvalError unless this is a sample."""
     if not isinstance(sample, Mapping) or not isinstance(sample.get("id"), str):
         raise EvalError(f"{where} is no mapping with a text as its 'id'")
     video, labels = sample.get("video"), sample.get("labels")

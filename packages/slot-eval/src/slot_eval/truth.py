@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from slot_eval.errors import EvalError
-from slot_eval.plugins import user_errors
+from slot_eval.plugins import read_sample
 from slot_eval.predictions import Predictions
 
 
@@ -135,10 +135,10 @@ class DatasetTruth(Truth[S]):
         self._index: dict[str, int] = {}
 
     def samples(self) -> Iterator[S]:
-        """Every sample in order; raises EvalError on one that cannot be read, or comes twice."""
+        """Every sample in order; raises EvalError on one that is none, or comes twice."""
         self._index.clear()
         for index in range(self._count):
-            sample = self._read(index)
+            sample = read_sample(self._dataset, index, self.source)
             if sample["id"] in self._index:
                 raise EvalError(f"the id {sample['id']!r} occurs more than once in {self.source}")
             self._index[sample["id"]] = index
@@ -146,8 +146,5 @@ class DatasetTruth(Truth[S]):
 
     def sample(self, name: str) -> S:
         """One of those that ``samples`` has given."""
-        return self._make(self._read(self._index[name]), self.source)
-
-    def _read(self, index: int) -> Mapping[str, Any]:
-        with user_errors(f"cannot read sample {index} of {self.source}"):
-            return self._dataset[index]
+        sample = read_sample(self._dataset, self._index[name], self.source)
+        return self._make(sample, self.source)
