@@ -27,7 +27,7 @@ DONE = ".unpacked"
 # What an archive may unpack to: pictures are compressed already, and annotations shrink to a tenth.
 RATIO = 100
 LEAST = 2**30  # bytes, even of a small one
-LONGEST_HEADER = 2**20  # bytes, of names and the like; contents are read in smaller pieces
+LONGEST_HEADER = 2**20  # bytes, of names and the like
 _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -160,19 +160,23 @@ def _opened_tar(archive: Path, members: _Members) -> Iterator[tarfile.TarFile]:
 
 
 class _Bounded:
-    """A file of which no more is read than an archive may unpack to, and never much at once, as
-    tarfile does where the header of a header states a size."""
+    """A file of which no more is read than an archive may unpack to, and without a seek no more
+    than `LONGEST_HEADER`: tarfile seeks before each piece of contents, but reads the header of a
+    header, as long as it says that it is, at once or piece by piece."""
 
     def __init__(self, file: Any, members: _Members) -> None:
         self._file, self._members = file, members
+        self._unsought = 0  # bytes read since the last seek
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= LONGEST_HEADER:
-            raise tarfile.ReadError(f"a header states {size:,} bytes")
+        self._unsought += size
+        if size < 0 or self._unsought > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header has more than {LONGEST_HEADER:,} bytes")
         return self._file.read(size)
 
     def seek(self, place: int, whence: int = 0) -> int:
         self._members.require_room(place)
+        self._unsought = 0
         return self._file.seek(place, whence)
 
     def __getattr__(self, name: str) -> Any:

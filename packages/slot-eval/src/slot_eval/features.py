@@ -101,7 +101,7 @@ def script_of(path: Path, device: str) -> torch.nn.Module:
     """A TorchScript network. That torch advises those who save one to do it otherwise is nothing to
     who has one, such as the published I3D."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)
         return torch.jit.load(path, map_location=device).eval()
 
 
