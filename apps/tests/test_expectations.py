@@ -77,6 +77,7 @@ def test_where_the_first_weights_lie_may_differ_but_not_whether_there_are_any():
     assert comparable(comparable(stated())) == comparable(stated())
 
 
+@pytest.mark.slow
 def test_runs_are_recorded_and_another_is_told_where_it_is(tmp_path, tiny, capsys):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text((RECIPES / "slot_attention/shapes.yaml").read_text())

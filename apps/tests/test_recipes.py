@@ -135,8 +135,8 @@ def write_movi(root: Path, folder: str, split: str) -> None:
             Image.fromarray(mask.numpy()).save(place / f"{time:08d}_mask_{number:02d}.png")
 
 
-# Like savi/movi_a and savi/movi_a_boxes, on files that are read in the same way.
-ALIKE = ("savi/movi_b", "savi/movi_c", *(f"savi/movi_{level}_boxes" for level in "bcde"))
+# One model for each way in which files are read is enough for every day.
+EVERY_DAY = ("savi/movi_a_boxes", "savi/movi_d", "steve/movi_tex", "dvae/movi_e", "dinosaur/movi_c")
 
 # Those of slots in test_slot_models, those that diffuse in test_diffusion.
 ELSEWHERE = ("slot_former/", "relation_readout/", "vqvae/", "slot_diffusion/")
@@ -149,7 +149,7 @@ ELSEWHERE = ("slot_former/", "relation_readout/", "vqvae/", "slot_diffusion/")
             name,
             f"MOVi-{name.split('_')[1].title()}",
             ("train", "validation", "test"),
-            marks=[pytest.mark.slow] if name in ALIKE else [],
+            marks=[] if name in EVERY_DAY else [pytest.mark.slow],
         )
         for name in NAMES
         if "/movi_" in name and not name.startswith(ELSEWHERE)

@@ -127,8 +127,10 @@ def assert_same_log(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"train.ema_decay": 0.9, "train.accumulation": 2}, VIDEOS],
-    ids=["average, accumulated", "videos"],
+    [
+        pytest.param({"train.ema_decay": 0.9, "train.accumulation": 2}, id="average, accumulated"),
+        pytest.param(VIDEOS, id="videos", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_with_it_is_the_same(tmp_path, tiny, changes):
     runs = [tmp_path / "plain", tmp_path / "again"]

@@ -43,7 +43,13 @@ class Stops:
         return self.dataset[index]
 
 
-@pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(changes, id=name, marks=[pytest.mark.slow] * (name == "gaussian"))
+        for name, changes in MODELS.items()
+    ],
+)
 def test_two_interruptions_change_nothing(tmp_path, tiny, monkeypatch, changes):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     with pytest.raises(SystemExit) as stopped:

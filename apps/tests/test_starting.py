@@ -42,6 +42,7 @@ def test_threads_that_wait_sleep_unless_told_otherwise(app: Path, stated: str | 
     assert done.stdout.strip() == (stated or "PASSIVE")
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_before_what_a_training_alone_needs_is_imported():
     code = "import sys, train; print([name for name in sys.argv[1:] if name in sys.modules])"
     heavy = ["torch._dynamo", "torch.distributed.tensor", "sympy", "matplotlib", "diffusers"]
