@@ -109,7 +109,8 @@ def test_kill_9_loses_nothing_that_was_finished(written, tmp_path):
         "shards.write_whole = slowly\n"
         "plan = cli.Plan\n"
         f"cli.Plan = lambda **k: plan(**{{**k, 'shard_bytes': {SMALL}}})\n"
-        "cli.main()\n"
+        "if __name__ == '__main__':  # workers may read this file, too\n"
+        "    cli.main()\n"
     )
     out = tmp_path / "out"
     killed = subprocess.Popen([*program, "--out", str(out)], start_new_session=True)
