@@ -33,13 +33,11 @@ def locked(workspace: Path, name: str) -> str:
 
 
 def lowest(workspace: Path, name: str) -> str:
-    """The same at the lowest versions allowed, of those that are built for this Python, for
-    whatever the member names itself."""
+    """The same at the lowest versions allowed for whatever the member names itself."""
     pyproject = f"packages/{name}/pyproject.toml"
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
     pinned = uv(
         workspace, "pip", "compile", "--quiet", "--resolution", "lowest-direct",
-        "--python-version", python, "--only-binary", ":all:", "--no-header", "--no-annotate",
+        "--python-version", "3.11", "--no-header", "--no-annotate",
         "--group", f"{pyproject}:dev", pyproject,
     )  # fmt: skip
     return f"{pinned}\n-e ./packages/{name}\n"
