@@ -16,7 +16,7 @@ from slot_data.tfrecord import masked_crc32c
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("count", [100, pytest.param(4_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [400, pytest.param(4_000, marks=pytest.mark.slow)])
 def test_a_value_or_one_sentence(name: str, count: int, tmp_path: Path):
     tally = fuzz(TARGETS[name](), count, tmp_path, start=count)
     assert tally.inputs >= count
