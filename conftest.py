@@ -1,7 +1,8 @@
 """What all tests, and the processes that they start, have in common on any machine.
 
 All of them run side by side, one for each core but no more than four, as they start processes of
-their own; named files and tests run one by one, as do those that show what they print.
+their own; named files and tests run one by one unless `-n auto` is asked for, as do those that show
+what they print.
 
 One thread for each: models this small gain nothing from more, and lose much where another process
 wants the cores. No GPU, also where there is one: resumed runs are compared bit by bit, which its
@@ -24,10 +25,13 @@ gc.set_threshold(100_000)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Ask pytest-xdist for workers, where it is installed and nothing else was asked of it."""
+    """Ask pytest-xdist for workers, where it is installed and no other number was asked for."""
     option = config.option
+    if not hasattr(option, "numprocesses") or hasattr(config, "workerinput"):
+        return
     everything = config.args_source == pytest.Config.ArgsSource.TESTPATHS
     shown = option.capture == "no" or option.collectonly
-    worker = hasattr(config, "workerinput")
-    if everything and not (shown or worker) and getattr(option, "numprocesses", 0) is None:
-        option.numprocesses, option.maxprocesses, option.dist = "auto", 4, "worksteal"
+    if option.numprocesses is None and everything and not shown:
+        option.numprocesses = "auto"
+    if option.numprocesses == "auto":
+        option.maxprocesses, option.dist = 4, "worksteal"
