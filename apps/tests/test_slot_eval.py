@@ -13,7 +13,9 @@ import torch
 from predicting import NUM_SLOTS, SLOT_DIM, tiny_model, tiny_video_model
 
 import convert_checkpoint
+from slot_data import catalog
 from slot_decoders.models import presets
+from slot_eval import protocols
 from slot_eval.cli import main
 from support.command_line import run
 
@@ -156,3 +158,11 @@ def test_a_converted_checkpoint_scores_the_same_bytes_again_and_on_two_processes
     result = result_in(tmp_path / "one")
     assert result["num_samples"] == 6
     assert result["metrics"]["miou"]["mean"] > 0
+
+
+def test_protocols_name_data_as_the_catalog_does():
+    """A result would be told to depart from its protocol where only the names do."""
+    for data in (one for name in protocols.names() for one in protocols.get(name).data):
+        assert data.name in catalog.names()
+        assert data.split in catalog.card(data.name).splits
+        assert data.preset is None or data.preset in catalog.presets(data.name)

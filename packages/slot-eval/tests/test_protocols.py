@@ -7,7 +7,7 @@ import jaxtyping
 import pytest
 import torch
 
-from slot_eval import protocols
+from slot_eval import Results, protocols
 from slot_eval.errors import EvalError
 from slot_eval.functional import identity_switches
 
@@ -178,21 +178,57 @@ def test_the_first_frame_does_not_count_where_a_model_is_told_of_it(draw):
         dataclasses.replace(code, sample="frame").score(predicted[:, 1:], true[:, 1:])["ari"],
     )
     chunks = dataclasses.replace(paper, chunk_frames=2)
-    assert chunks.row_ids(["a"], 4) == ["a/1", "a/3"]
+    assert chunks.row_ids(["a"], 5) == ["a/1", "a/3"]
+    assert chunks.row_ids(["a"], 4) == ["a/1"]
     expected = code.score(predicted[:, 1:3], true[:, 1:3])["ari"]
-    torch.testing.assert_close(chunks.score(predicted, true)["ari"].view(2, 2)[:, 0], expected)
+    torch.testing.assert_close(chunks.score(predicted, true)["ari"], expected)
 
 
 def test_frames_and_chunks_are_samples_of_their_own(draw):
-    predicted, true = draw(2, 7, 4, 4)
+    predicted, true = draw(2, 13, 4, 4)
     spot, chunks = protocols.get("spot"), protocols.get("videosaur-ytvis")
     assert spot.row_ids(["a", "b"], 7)[6:8] == ["a/6", "b/0"]
-    assert chunks.row_ids(["a", "b"], 7) == ["a/0", "a/6", "b/0", "b/6"]
+    assert chunks.row_ids(["a", "b"], 13) == ["a/0", "a/6", "b/0", "b/6"]
     assert spot.row_ids(["a"], 1) == chunks.row_ids(["a"], 6) == ["a"]
     single = spot.score(predicted[1:, 3:4], true[1:, 3:4])["fg_ari"]
-    assert spot.score(predicted, true)["fg_ari"][7 + 3] == single
-    rest = protocols.get("videosaur").score(predicted[:1, :6], true[:1, :6])["mbo"]
-    assert chunks.score(predicted, true)["mbo"].view(2, 2)[0, 0] == rest
+    assert spot.score(predicted, true)["fg_ari"][13 + 3] == single
+    whole = protocols.get("videosaur").score(predicted[:1, :6], true[:1, :6])["mbo"]
+    assert chunks.score(predicted, true, also=["idf1"])["mbo"].view(2, 2)[0, 0] == whole
+
+
+def test_a_rest_that_fills_no_chunk_is_no_sample(draw):
+    """As in VideoSAUR's split_to_chunks: clips shorter than a chunk are not scored at all."""
+    predicted, true = draw(2, 8, 4, 4)
+    chunks = protocols.get("videosaur-ytvis")
+    results = Results(chunks)
+    results.update(["a", "b"], predicted, true)
+    assert [row["id"] for row in results.rows] == ["a/0", "b/0"]
+    short = Results(chunks)
+    short.update(["a", "b"], predicted[:, :5], true[:, :5])
+    short.update(["c", "d"], predicted[:, :1], true[:, :1])
+    assert len(short) == 0
+    assert short.summary()["mbo"]["n"] == 0
+    told = dataclasses.replace(chunks, frames="after_first")
+    assert told.row_ids(["a"], 8) == ["a/1"]
+    assert told.row_ids(["a"], 7) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["spot", "dinosaur", "videosaur-ytvis"])
+def test_pictures_without_a_time_are_refused(monkeypatch, draw, name):
+    """Their rows would be taken for pictures."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # a user has no type checks
+    predicted, true = draw(2, 8, 8)
+    with pytest.raises(EvalError, match=r"expected \[batch time height width\]; one clip is"):
+        protocols.get(name).score(predicted, true)
+
+
+def test_without_an_object_there_is_no_fg_ari_on_youtube_vis(draw):
+    """Its truth has no background there, unlike in MOVi: see AdjustedRandIndex of VideoSAUR."""
+    predicted, true = draw(1, 6, 4, 4)
+    for name in ("videosaur", "slotcontrast"):
+        empty = torch.zeros_like(true)
+        assert protocols.get(name).score(predicted, empty)["fg_ari"].item() == 1
+        assert protocols.get(f"{name}-ytvis").score(predicted, empty)["fg_ari"].isnan().all()
 
 
 def test_a_protocol_of_ones_own_is_one_with_other_switches(monkeypatch):

@@ -6,9 +6,9 @@ fault, the protocol says what it means to compute:
 
 * DINOSAUR's and SPOT's code (OCLF) gives 0 instead of nothing for mIoU and mBO of a whole data set
   in which no sample has an object; a single such sample is left out there too.
-* VideoSAUR's and SlotContrast's code cannot leave out overlaps and the background at once, and
-  leaves a sample without foreground out of FG-ARI or counts it 1, by the encoding of its truth:
-  here it counts 1, as with their MOVi configurations.
+* VideoSAUR's and SlotContrast's code cannot leave out overlaps and the background at once. It
+  counts FG-ARI of a sample without foreground 1 where its truth encodes the background, as their
+  MOVi configurations do, and leaves the sample out where not, as on YouTube-VIS.
 * SAVi's code computes in float32: perfect large pictures score 0.999999 there.
 * Means of the SlotDiffusion code are over batches, and depend on their size; here over samples.
 """
@@ -134,10 +134,11 @@ VIDEOSAUR_YTVIS = replace(
     id="videosaur-ytvis",
     description=(
         "VideoSAUR (Zadaianchuk et al., 2023) on YouTube-VIS: as videosaur, clips cut into chunks "
-        "of 6 frames, which scores far higher than whole ones"
+        "of 6 frames, which scores far higher than whole ones; without an object there is no FG-ARI"
     ),
     chunk_frames=6,
-    data=(DataSet("ytvis", "validation", None, None),),
+    empty_ari="nan",
+    data=(DataSet("youtube_vis", "validation", None, None),),
 )
 
 SLOTCONTRAST = replace(
@@ -145,13 +146,18 @@ SLOTCONTRAST = replace(
     id="slotcontrast",
     description=(
         "SlotContrast (Manasyan et al., 2025), its released code, whose metrics are those of "
-        "VideoSAUR to the bit: whole clips as one point set, on YouTube-VIS too"
+        "VideoSAUR to the bit: whole clips as one point set"
     ),
-    data=(
-        DataSet("movi_c", "validation", None, None),
-        DataSet("movi_e", "validation", None, None),
-        DataSet("ytvis", "validation", None, None),
+)
+
+SLOTCONTRAST_YTVIS = replace(
+    VIDEOSAUR_YTVIS,
+    id="slotcontrast-ytvis",
+    description=(
+        "SlotContrast (Manasyan et al., 2025) on YouTube-VIS: as slotcontrast, whole clips too; "
+        "without an object there is no FG-ARI"
     ),
+    chunk_frames=None,
 )
 
 PUBLISHED = (
@@ -163,4 +169,5 @@ PUBLISHED = (
     VIDEOSAUR,
     VIDEOSAUR_YTVIS,
     SLOTCONTRAST,
+    SLOTCONTRAST_YTVIS,
 )

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from slot_eval.errors import EvalError
 from slot_eval.functional import CLIP_METRICS, METRICS, clip_metrics, segmentation_metrics
 from slot_eval.functional.ari import Empty
-from slot_eval.functional.contingency import contingency
+from slot_eval.functional.contingency import check_dimensions, contingency
 from slot_eval.functional.iou import AbsentIds, mbo_of
 from slot_eval.protocols.further import FURTHER_METRICS, further_metrics
 from slot_eval.protocols.marks import Marks
@@ -71,7 +71,7 @@ class Protocol:
     ]
     chunk_frames: Annotated[
         int | None,
-        "clips are cut into samples of so many frames, a shorter rest included; none: whole",
+        "clips are cut into samples of so many frames, a shorter rest is left out; none: whole",
     ]
     empty_ari: Annotated[Empty, "FG-ARI of a sample without foreground"]
     empty_iou: Annotated[
@@ -133,9 +133,8 @@ class Protocol:
         first = self._first(num_frames)
         if self.sample == "frame" and num_frames > 1:
             return [f"{name}/{frame}" for name in ids for frame in range(first, num_frames)]
-        if self.chunk_frames and num_frames - first > self.chunk_frames:
-            starts = range(first, num_frames, self.chunk_frames)
-            return [f"{name}/{start}" for name in ids for start in starts]
+        if self.chunk_frames and num_frames - first != self.chunk_frames:
+            return [f"{name}/{start}" for name in ids for start in self._starts(num_frames)]
         return list(ids)
 
     def score(
@@ -154,6 +153,7 @@ class Protocol:
         (mBO^c), ``also`` those of ``FURTHER_METRICS``. Raises EvalError on labels that differ in
         shape, are negative or not integers.
         """
+        check_dimensions(predicted, "[batch time height width]", "clip")
         marks = Marks.under(self.overlap, self.void, overlap, void)
         inputs = {
             "predicted": marks.predicted(predicted),
@@ -163,6 +163,8 @@ class Protocol:
         }
         is_clip = predicted.shape[1] > 1 and self.sample == "clip"
         parts = [self._score(part, is_clip, also) for part in self._samples(inputs)]
+        if not parts:  # shorter than a chunk
+            return {name: torch.empty(0, dtype=torch.float64) for name in self.clip_metrics}
         return {
             name: torch.stack([part[name] for part in parts], dim=1).flatten() for name in parts[0]
         }
@@ -190,6 +192,13 @@ class Protocol:
         """The first frame that counts; a picture has no other."""
         return 1 if self.frames == "after_first" and num_frames > 1 else 0
 
+    def _starts(self, num_frames: int) -> range:
+        """The first frame of each sample that a clip is cut into."""
+        first = self._first(num_frames)
+        if self.chunk_frames is None:
+            return range(first, first + 1)
+        return range(first, num_frames - self.chunk_frames + 1, self.chunk_frames)
+
     def _samples(self, inputs: Mapping[str, Tensor | None]) -> list[dict[str, Tensor | None]]:
         """The labels and marks cut into this protocol's samples; one entry per chunk."""
         time = next(one.shape[1] for one in inputs.values() if one is not None)
@@ -201,13 +210,13 @@ class Protocol:
                     for name, one in inputs.items()
                 }
             ]
-        length = self.chunk_frames or max(1, time)
+        length = self.chunk_frames or max(1, time - first)
         return [
             {
                 name: None if one is None else one[:, start : start + length]
                 for name, one in inputs.items()
             }
-            for start in range(first, max(time, first + 1), length)
+            for start in self._starts(time)
         ]
 
     def _score(
