@@ -32,12 +32,12 @@ CASES = {
     # is further than one from that of the object
     "empty prediction": ([[0, 0], [0, 0]], [[0, 1], [1, 1]], (3 / 4 / 1.5, 1, 1, 1, 1, 1, 1)),
     "one object": ([[5, 5], [5, 5]], [[2, 2], [2, 2]], (1, 1, 1, 0, 1, 1, 1)),
-    # three objects and background for two segments, each half of one (never above 1/2); outlines
-    # a pixel apart still meet, so two objects have one
+    # three objects and background for two segments, each half of one: not above 1/2, and at least
+    # 1/2, which is enough for boxes; outlines a pixel apart still meet, so two objects have one
     "more objects than slots": (
         [[0, 0], [1, 1]],
         [[0, 1], [2, 3]],
-        (0, 0, 0, 2, 2 / 3, 0, 0),
+        (0, 0, 0, 2, 2 / 3, 1, 2 / 3),
     ),
 }
 
@@ -142,6 +142,15 @@ def reference(*parts: str) -> Path:
     if "SLOT_REFERENCE_DATA" not in os.environ:
         pytest.skip("SLOT_REFERENCE_DATA is not set")
     return Path(os.environ["SLOT_REFERENCE_DATA"]).joinpath("golden", *parts)
+
+
+def test_a_box_is_found_from_the_threshold_on():
+    """The SlotDiffusion code says `best_iou >= ovthresh`: twice the object's box is enough."""
+    true, predicted = torch.zeros(2, 1, 8, 8, dtype=torch.int64)
+    true[0, :4, :4], predicted[0, :4, :] = 1, 1
+    assert functional.box_recall(predicted, true).item() == 1
+    assert functional.box_precision(predicted, true).item() == 1 / 2
+    assert functional.box_recall(predicted, true, threshold=0.51).item() == 0
 
 
 def test_boxes_of_the_slotdiffusion_code():

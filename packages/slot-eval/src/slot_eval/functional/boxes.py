@@ -1,7 +1,7 @@
 """Precision and recall of boxes, as the SlotDiffusion code counts them on SAVi's tasks.
 
 Each true box looks for the predicted box that overlaps it most (the first of equals). It is found
-if their IoU is above ``threshold`` and no earlier true box has taken that one. Precision is found
+if their IoU is ``threshold`` or more and no earlier true box has taken that one. Precision is found
 boxes per predicted, recall per true box. Of labels, the boxes are those of every predicted segment,
 whichever is the background, and of every true object.
 
@@ -84,7 +84,7 @@ def found_boxes(predicted: Boxes, true: Float[Tensor, "objects 4"], threshold: f
     iou = box_iou(true, predicted)
     taken: set[int] = set()
     for overlaps, best in zip(iou, iou.argmax(1).tolist(), strict=True):
-        if overlaps[best] > threshold:
+        if overlaps[best] >= threshold:
             taken.add(best)
     return len(taken)
 
