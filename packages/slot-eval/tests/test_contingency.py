@@ -36,6 +36,16 @@ def test_every_integer_type_gives_the_same_table(draw, dtype):
     assert table.counts.dtype == torch.int64
 
 
+def test_labels_may_lie_in_memory_in_any_order(draw):
+    """A stack of pictures along its last axis, turned, has the strides of another shape."""
+    predicted, true = draw(3, 9, 7)
+    turned = predicted.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    assert not turned.is_contiguous()
+    for pair in ((turned, true), (predicted, turned), (turned, turned)):
+        expected = contingency(*(one.contiguous() for one in pair))
+        assert torch.equal(contingency(*pair).counts, expected.counts)
+
+
 @pytest.mark.parametrize("spread", [1, 50, 70_001, 1 << 40])
 def test_wide_ids_are_renumbered_without_losing_a_pixel(draw, spread):
     predicted, true = draw(4, 8, 8)

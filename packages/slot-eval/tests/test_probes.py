@@ -75,6 +75,15 @@ def test_objects_are_matched_to_slots_by_their_masks():
     assert matched_slots(predicted, true, 4).tolist() == [[4, 0, 2, -1]]
 
 
+def test_a_wide_label_beside_the_objects_moves_no_slot():
+    """65535 marks what nobody decided on, in many files of labels."""
+    true = torch.zeros(1, 32, 32, dtype=torch.int64)
+    predicted = torch.full_like(true, 6)
+    true[0, :8, :8], true[0, :8, 16:], true[0, 30:] = 1, 2, 65_535
+    predicted[0, :8, :8], predicted[0, :8, 16:] = 3, 5
+    assert matched_slots(predicted, true, 2).tolist() == [[3, 5]]
+
+
 def test_wrong_probes_are_one_sentence(objects):
     with pytest.raises(EvalError, match="needs objects to learn from and others to score"):
         PropertyProbe().compute()

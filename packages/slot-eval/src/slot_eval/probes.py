@@ -35,14 +35,14 @@ def matched_slots(
     """
     slots = torch.full((len(true), num), -1, dtype=torch.int64)
     for sample, (p, t) in enumerate(zip(predicted, true, strict=True)):
-        table = contingency(p[None].long(), t[None].long())
+        numbers, found = p.unique(return_inverse=True)  # large true labels renumber both
+        table = contingency(found[None], t[None].long())
         iou = pairwise_iou(table, 0.0)[0]
-        # labels as wide as these are renumbered only beyond any number of slots
         rows = (table.true_ids[0] > 0).nonzero()[:, 0]
         for row, slot in zip(*linear_sum_assignment(iou[rows].numpy(), maximize=True), strict=True):
             label = int(table.true_ids[0, rows[row]])
             if iou[rows[row], slot] > 0 and label <= num:
-                slots[sample, label - 1] = int(slot)
+                slots[sample, label - 1] = int(numbers[slot])
     return slots
 
 

@@ -188,7 +188,7 @@ def block_histogram(
     cell = torch.add(predicted.to(cell_type), true.to(cell_type), alpha=num_predicted)
     first_cell = torch.arange(0, batch * cells, cells, dtype=index_type, device=true.device)
     index = cell + first_cell[:, None]
-    counts = torch.bincount(index.view(-1), minlength=batch * cells)
+    counts = torch.bincount(index.reshape(-1), minlength=batch * cells)
     return counts.view(batch, num_true, num_predicted)
 
 
