@@ -17,7 +17,6 @@ import support.starting  # noqa: F401  (before the seconds that torch takes to i
 
 # isort: split
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +34,7 @@ from slot_eval.perceptual import lpips_of
 from slot_eval.predicted_videos import at_size, score_prediction
 from slot_eval.protocols import PREDICTION
 from slot_eval.protocols.prediction import by_future_frame
+from slot_eval.report import as_json
 from support.checkpoints import replace_text
 from support.command_line import run
 from support.datasets import load_dataset
@@ -77,6 +77,8 @@ def main(
         raise InputError(
             "--lpips is of decoded frames: expected a model with a decoder, and pixels"
         )
+    if lpips_weights is not None and lpips is None:
+        raise InputError("--lpips-weights belongs to --lpips, which is not given")
     clip = {"num_frames": burn_in + frames, "stride": stride}
     dataset = load_dataset("slots", split=split, root=slots, pixels=pixels, **clip)
     check_slots(model.config, dataset)
@@ -112,7 +114,7 @@ def main(
         "stride": stride,
         "predictors": scores,
     }
-    replace_text(out / "scores.json", json.dumps(told, indent=2) + "\n")
+    replace_text(out / "scores.json", as_json(told))
     print(table(scores))
     print(f"{len(dataset)} videos, {frames} frames predicted; everything is in {out}")
 

@@ -15,7 +15,6 @@ A file of predictions is an ``.npz`` of one checkpoint on one set of videos: ``i
 checkpoint.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ import typer
 
 from slot_eval.errors import EvalError
 from slot_eval.npz_files import read_npz
+from slot_eval.report import as_json
 
 THRESHOLDS = (0.40, 0.45, 0.50, 0.55, 0.60, 0.65)  # of the probability
 # Of the arrays of a file: number of axes, and kinds of numpy's types.
@@ -240,7 +240,7 @@ def physion_vqa(
     )
     if out is not None:
         try:
-            out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            out.write_text(as_json(result), encoding="utf-8")
         except OSError as error:
             raise EvalError(f"{out}: cannot be written: {error.strerror or error}") from error
     typer.echo(answers_table(result))

@@ -119,7 +119,7 @@ def write_result(
     """Write ``result.json`` and, if a form is given, ``rows.jsonl`` or ``rows.csv``."""
     check_free(folder, form)
     files = {f"rows.{form}": ROW_WRITERS[form](rows)} if form else {}
-    files[RESULT] = json.dumps(result, indent=2) + "\n"  # last: where it is, all is there
+    files[RESULT] = as_json(result)  # last: where it is, all is there
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -152,9 +152,18 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(["id", *(key for row in rows for key in row)]))
 
 
-def without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with None for NaN, which JSON does not have."""
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+def as_json(result: Mapping[str, Any]) -> str:
+    """JSON to read; an undefined value is null at any depth."""
+    return json.dumps(without_nan(result), indent=2, allow_nan=False) + "\n"
+
+
+def without_nan(content: Any) -> Any:
+    """The content with None for NaN and infinity, which JSON does not have."""
+    if isinstance(content, Mapping):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_result(path: Path) -> dict[str, Any]:
