@@ -16,6 +16,7 @@ from slot_eval.streaming import Results
 from slot_eval.truth import S, TrueLabels, TruePictures, Truth
 
 SCORED_TOGETHER = 64
+VALUES_TOGETHER = 2**23  # labels or colours, so that long clips take no more memory
 
 
 def score_predictions(
@@ -60,11 +61,11 @@ def paired(
 ) -> Iterator[tuple[list[S], Tensor, Tensor]]:
     """True samples, batch by batch, what was predicted for them, and what is true.
 
-    Raises EvalError, at the end, if something was predicted for another sample.
+    Raises EvalError, at the end, if something was predicted for another sample than the truth's.
     """
     known = set(predictions.ids)
     scored: set[str] = set()
-    for batch in batches(truth.samples(), SCORED_TOGETHER):
+    for batch in batches(truth.samples()):
         found = []
         for sample in batch:
             if sample.id not in known:
@@ -80,7 +81,7 @@ def paired(
             found.append(one)
         yield batch, stacked(found), stacked([sample.content for sample in batch])
         scored.update(sample.id for sample in batch)
-    if unknown := sorted(known - scored):
+    if truth.complete and (unknown := sorted(known - scored)):
         raise EvalError(f"{predictions.source}: has {listed(unknown)}, unknown to {truth.source}")
 
 
@@ -91,11 +92,12 @@ def stacked(labels: list[Tensor]) -> Tensor:
     return torch.stack(labels)
 
 
-def batches(samples: Iterable[S], batch_size: int) -> Iterator[list[S]]:
-    """Gather neighbours of equal shape, at most ``batch_size`` of them."""
+def batches(samples: Iterable[S]) -> Iterator[list[S]]:
+    """Gather neighbours of equal shape, as many as are scored together."""
     batch: list[S] = []
     for sample in samples:
-        if batch and (len(batch) == batch_size or sample.shapes != batch[0].shapes):
+        most = min(SCORED_TOGETHER, VALUES_TOGETHER // max(1, sample.content.numel()))
+        if batch and (len(batch) >= most or sample.shapes != batch[0].shapes):
             yield batch
             batch = []
         batch.append(sample)

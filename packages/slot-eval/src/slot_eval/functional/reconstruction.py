@@ -20,12 +20,15 @@ from slot_eval.errors import EvalError
 
 Videos = Float[Tensor, "batch *time channels height width"]
 Clips = Float64[Tensor, "batch frames channels height width"]
+Pictures = Float64[Tensor, "pictures channels height width"]
 Reduction = Literal["mean", "sum"]
 
 MAX_PSNR = 100.0
 WINDOW, SPREAD = 11, 1.5
 # (K L)^2 for K = 0.01 and 0.03 and pixels that reach from 0 to L = 1
 C1, C2 = 0.01**2, 0.03**2
+# Of pictures whose windows are compared at once, which takes 130 bytes for each.
+BLOCK_VALUES = 2**22
 # What resizing may overshoot by rounding; more is another range, such as [-1, 1] or [0, 255].
 OVERSHOOT = 1e-3
 
@@ -66,13 +69,20 @@ def ssim(predicted: Videos, true: Videos) -> Float64[Tensor, " batch"]:
             f"SSIM needs pictures of at least {WINDOW}x{WINDOW} pixels, "
             f"not {x.shape[-2]}x{x.shape[-1]}"
         )
+    block = max(1, BLOCK_VALUES // x.shape[2:].numel())
+    parts = zip(*(video.flatten(0, 1).split(block) for video in (x, y)), strict=True)
+    return torch.cat([ssim_of_pictures(*part) for part in parts]).view(x.shape[:2]).mean(1)
+
+
+def ssim_of_pictures(x: Pictures, y: Pictures) -> Float64[Tensor, " pictures"]:
+    """The mean over the channels and windows of each picture."""
     mean_x, mean_y = blurred(x), blurred(y)
     variance_x = blurred(x * x) - mean_x**2
     variance_y = blurred(y * y) - mean_y**2
     covariance = blurred(x * y) - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     structure = (2 * covariance + C2) / (variance_x + variance_y + C2)
-    return (luminance * structure).mean((1, 2, 3, 4))
+    return (luminance * structure).mean((1, 2, 3))
 
 
 def reconstruction_metrics(predicted: Videos, true: Videos) -> dict[str, Float64[Tensor, " batch"]]:
@@ -109,13 +119,13 @@ def both_as_clips(predicted: Videos, true: Videos) -> tuple[Clips, Clips]:
 
 
 def blurred(
-    video: Clips,
-) -> Float64[Tensor, "batch frames channels blurred_height blurred_width"]:
+    pictures: Pictures,
+) -> Float64[Tensor, "pictures channels blurred_height blurred_width"]:
     """The weighted mean in each window that lies in the picture, rows and columns in turn."""
-    places = torch.arange(WINDOW, dtype=torch.float64, device=video.device) - WINDOW // 2
+    places = torch.arange(WINDOW, dtype=torch.float64, device=pictures.device) - WINDOW // 2
     weights = torch.exp(-0.5 * (places / SPREAD) ** 2)
     weights /= weights.sum()
-    flat = video.flatten(0, 2)[:, None]
+    flat = pictures.flatten(0, 1)[:, None]
     flat = torch.nn.functional.conv2d(flat, weights.view(1, 1, -1, 1))
     flat = torch.nn.functional.conv2d(flat, weights.view(1, 1, 1, -1))
-    return flat[:, 0].unflatten(0, video.shape[:3])
+    return flat[:, 0].unflatten(0, pictures.shape[:2])
