@@ -85,8 +85,20 @@ class Mixed(Squares):
         return {name: one[:1] for name, one in sample.items() if name != "id"} | {"id": "clip0/1"}
 
 
+class Leaving(Squares):
+    """Nothing is left in the last frame."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        sample["labels"][-1] = 0
+        return sample
+
+
 def load_model(path, changes=None):
-    return Rows(**changes or {})
+    model = Rows(**changes or {})
+    if path == "blind":
+        model.decoder = None
+    return model
 
 
 def load_as_it_is(path):
@@ -94,7 +106,7 @@ def load_as_it_is(path):
 
 
 def load_dataset_by_name(name, *, split, count=7, frames=3):
-    return (Mixed if name == "mixed" else Squares)(count, frames)
+    return {"mixed": Mixed, "leaving": Leaving}.get(name, Squares)(count, frames)
 
 
 def describe(name, *, split, **options):
@@ -222,6 +234,16 @@ def test_predict_video_judges_every_future_frame(cli, tmp_path):
     assert first["slot_error"] < second["slot_error"]  # it says that nothing moves
 
 
+def test_a_future_frame_without_objects_has_no_score_and_is_json(cli, tmp_path):
+    data = ("--data", "rows:leaving", "--burn-in", 1, "--out", tmp_path)
+    code, _, _ = cli("predict-video", *MODEL, *data)
+    assert code == 0
+    text = (tmp_path / "result.json").read_text()
+    by_frame = json.loads(text, parse_constant=pytest.fail)["by_frame"]
+    assert by_frame["1"]["fg_ari"] is not None
+    assert by_frame["2"]["fg_ari"] is None
+
+
 def test_compose_with_an_extractor_from_a_file(cli, tmp_path):
     saved = tmp_path / "extractor.pt"
     network = torch.nn.Sequential(torch.nn.AvgPool2d(6), torch.nn.Flatten())
@@ -281,7 +303,19 @@ def test_report_shows_the_best_and_the_worst(cli, tmp_path):
             ("predict-video", *MODEL, *DATA, "--burn-in", 3),
             "the 3 that the model sees there is none",
         ),
+        (
+            ("predict-video", "--model", "rows:blind", *DATA, "--burn-in", 1, "--lpips", "alex"),
+            "the model rows:blind has no decoder that would paint what --lpips compares",
+        ),
+        (
+            ("reconstruct", *MODEL, *DATA, "--lpips-weights", "alex.pth"),
+            "--lpips-weights belongs to --lpips, which is not given",
+        ),
         (("compose", *MODEL, *DATA, "--features", "no.pt"), "no.pt: there is no such file"),
+        (
+            ("compose", *MODEL, *DATA, "--features", "no.pt", "--device", "gpu"),
+            "--device gpu: Expected one of cpu",
+        ),
         (("explain", "dino"), "there is no protocol 'dino'; known: slotdiffusion"),
         (("seeds", "nowhere"), "nowhere: cannot be read as a result"),
     ],

@@ -161,6 +161,7 @@ def test_wrong_pictures_are_one_sentence(cli, tmp_path, spoil, sentence):
         (("--lpips", "alex"), "--lpips compares pictures, which needs --protocol reconstruction"),
         ((*PICTURES, "--also", "idf1"), "--also is of labels"),
         ((*PICTURES, "--lpips", "resnet"), "LPIPS has the networks alex, vgg, squeeze"),
+        ((*PICTURES, "--lpips-weights", "alex.pth"), "--lpips-weights belongs to --lpips"),
         (("--report",), "--report needs a folder"),
     ],
 )

@@ -152,6 +152,13 @@ def test_run_scores_saves_and_can_be_scored_again(cli, tmp_path):
     code, _, _ = cli(*score)
     assert code == 0
     assert (first / "rows.jsonl").read_text() == (second / "rows.jsonl").read_text()
+    # of a part of the samples the other predictions are not asked for; of all they are wrong
+    more = ("score", saved, *DATA, "--option", "count=7", "--limit", 4, "--out", tmp_path / "four")
+    assert cli(*more)[0] == 0
+    assert json.loads((tmp_path / "four" / "result.json").read_text())["num_samples"] == 4
+    code, _, message = cli("score", saved, *DATA, "--option", "count=4")
+    assert code == 2
+    assert "has 2 samples ('square/4', 'square/5'), unknown to brightsquares:squares" in message
 
 
 def test_samples_of_different_size_are_scored_but_not_saved_as_one_array(cli, tmp_path):

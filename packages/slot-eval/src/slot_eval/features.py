@@ -31,6 +31,10 @@ Extractor = Callable[[Tensor], Float[Tensor, "samples dim"]]
 
 def load_extractor(name: str, device: str = "cpu") -> Extractor:
     """The extractor of this name or file; raises EvalError when it cannot be had."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # how torch says it lacks one
+        raise EvalError(f"--device {device}: {first_line(error)}") from error
     if name == "inception" or name.startswith("inception:"):
         return inception(name.partition(":")[2] or None, device)
     return from_file(Path(name), device)

@@ -11,7 +11,7 @@ from slot_eval import plugins, protocols
 from slot_eval.errors import EvalError
 from slot_eval.jobs import Block, Job, OpenJob, Sample, on_device
 from slot_eval.perceptual import lpips_of
-from slot_eval.predicted_videos import score_prediction
+from slot_eval.predicted_videos import can_paint, score_prediction
 from slot_eval.streaming import Results
 from slot_eval.truth import without_labels
 
@@ -114,6 +114,10 @@ class PredictJob(Job):
             raise EvalError(
                 f"the model {self.encoder or self.model} makes no slots of frames; give the one "
                 "that does as --encoder"
+            )
+        if self.lpips is not None and not can_paint(opened.model):
+            raise EvalError(
+                f"the model {self.model} has no decoder that would paint what --lpips compares"
             )
         made, taken = (getattr(one, "num_slots", None) for one in (encoder, opened.model))
         if None not in (made, taken) and made != taken:

@@ -83,9 +83,10 @@ def pictures_of(sample: Mapping[str, Any], source: str) -> TruePictures:
 
 class Truth(Generic[S]):
     """True samples; ``source`` is what messages call it. ``make`` is ``labels_of`` or
-    ``pictures_of``."""
+    ``pictures_of``, and ``complete`` says whether there are no others."""
 
     source: str
+    complete = True
 
     def __init__(self, make: Callable[[Mapping[str, Any], str], S]) -> None:
         self._make = make
@@ -132,6 +133,7 @@ class DatasetTruth(Truth[S]):
         self.source = source
         self._dataset = dataset
         self._count = len(dataset) if limit is None else min(limit, len(dataset))
+        self.complete = self._count == len(dataset)
         self._index: dict[str, int] = {}
 
     def samples(self) -> Iterator[S]:

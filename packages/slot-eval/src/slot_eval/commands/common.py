@@ -91,6 +91,13 @@ def also_of(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names or ()))
 
 
+def weights_of(lpips: str | None, weights: Path | None) -> str | None:
+    """The file of the network that LPIPS looks through; raises EvalError where nothing does."""
+    if weights is not None and lpips is None:
+        raise EvalError("--lpips-weights belongs to --lpips, which is not given")
+    return None if weights is None else str(weights)
+
+
 def check_out(out: Path | None, rows: bool, rows_format: RowsFormat, report: bool = False) -> None:
     """Refuse an occupied folder before the work, not after it."""
     if out is not None:

@@ -130,7 +130,7 @@ def check_predictions_path(path: Path | None) -> None:
 
 
 def save_kept(path: Path, ids: Sequence[str], kept: Sequence[torch.Tensor]) -> None:
-    """Write the labels of all samples; raises EvalError if their sizes differ."""
-    if len({labels.shape for labels in kept}) > 1:
+    """Write the labels of all samples; raises EvalError unless they have one size."""
+    if len({labels.shape for labels in kept}) != 1:
         raise EvalError(f"{path}: not written, as an .npz needs samples of one size")
     save_labels(path, ids, torch.stack(list(kept)))

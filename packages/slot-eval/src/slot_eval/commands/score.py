@@ -23,6 +23,7 @@ from slot_eval.commands.common import (
     check_out,
     finish,
     parse_options,
+    weights_of,
 )
 from slot_eval.errors import EvalError
 from slot_eval.exhibits import label_exhibits, painted_exhibits
@@ -75,11 +76,10 @@ def score(
         raise EvalError(f"--lpips compares pictures, which needs --protocol {PICTURES}")
     if protocol == PICTURES and also:
         raise EvalError(f"--also is of labels, and --protocol {PICTURES} compares pictures")
-    further = also_of(also)
+    further, weights = also_of(also), weights_of(lpips, lpips_weights)
     check_out(out, rows, rows_format, report)
     given = Given(truth, data, split, parse_options(option), limit, clips)
     if protocol == PICTURES:
-        weights = None if lpips_weights is None else str(lpips_weights)
         scored = of_pictures(predictions, given, lpips, weights, report)
     else:
         scored = of_labels(predictions, given, protocol, further, report)

@@ -31,6 +31,7 @@ from slot_eval.commands.common import (
     parse_options,
     provenance,
     settings_of,
+    weights_of,
 )
 from slot_eval.exhibits import video_exhibits
 from slot_eval.jobs import chosen_device
@@ -75,7 +76,7 @@ def reconstruct(
         num_slots=num_slots,
         model_options=parse_model_options(model_option),
         lpips=lpips,
-        lpips_weights=None if lpips_weights is None else str(lpips_weights),
+        lpips_weights=weights_of(lpips, lpips_weights),
     )
     check_out(out, rows, rows_format, report)
     results, opened, ids = Results(protocols.RECONSTRUCTION), job.open(), []
@@ -133,7 +134,7 @@ def predict_video(
         burn_in=burn_in,
         encoder=encoder,
         lpips=lpips,
-        lpips_weights=None if lpips_weights is None else str(lpips_weights),
+        lpips_weights=weights_of(lpips, lpips_weights),
     )
     check_out(out, rows, rows_format, report)
     results, opened, ids = Results(protocols.PREDICTION), job.open(), []
