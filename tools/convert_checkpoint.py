@@ -45,7 +45,11 @@ def convert_checkpoint(
         str, typer.Option("--from", help=f"The code it was trained with: {', '.join(ORIGINS)}.")
     ] = "slotdiffusion",
     config: Annotated[
-        Path | None, typer.Option(help="JSON of the model's original constructor arguments.")
+        Path | None,
+        typer.Option(
+            help="JSON of the model's original constructor arguments; of steve and slate, of their "
+            "training script's."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,

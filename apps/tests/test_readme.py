@@ -109,7 +109,7 @@ def fill_in(folder: Path) -> None:
         pixels = sample["video"][0].permute(1, 2, 0).numpy()
         labels = sample["labels"][0].numpy().astype(np.uint8)  # pyright: ignore[reportTypedDictNotRequiredAccess]
         save(pixels, folder / "PICTURES" / "images" / f"{index}.png")
-        save(labels, folder / "TRUTH" / "images" / f"{index}.png")
+        save(labels, folder / "PICTURES" / "masks" / f"{index}.png")
     save(pixels, folder / "PICTURE.png")
     clip = slot_data.Shapes(num_samples=1, image_size=64, num_frames=5)[0]["video"]
     for time, frame in enumerate(clip):
@@ -125,7 +125,7 @@ def fill_in(folder: Path) -> None:
 
 
 def fill_in_what_is_scored(folder: Path) -> None:
-    """A network that sees pictures, answers about videos, and a SlotFormer for savi/shapes."""
+    """A network that sees pictures, answers about videos, and what apps/tiny_pipeline.sh makes."""
     network = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Flatten())
     torch.jit.save(torch.jit.trace(network, torch.rand(2, 3, 64, 64)), folder / "NETWORK.pt")
     np.savez(
@@ -136,7 +136,9 @@ def fill_in_what_is_scored(folder: Path) -> None:
         seed=np.array(0),
         step=np.array(10),
     )
-    video = load_options("savi/shapes").model
+    pipeline = folder / "runs" / "tiny-pipeline"
+    video = load_options("savi/shapes", ["model.num_slots=4"]).model
+    build_model(video).save_pretrained(pipeline / "savi")
     presets.slot_former(
         num_slots=video.num_slots,
         slot_dim=video.slot_dim,
@@ -144,7 +146,7 @@ def fill_in_what_is_scored(folder: Path) -> None:
         stride=1,
         preprocessing=video.preprocessing.model_dump(),
         decoder=video.decoder.model_dump(),
-    ).save_pretrained(folder / "SLOTFORMER")
+    ).save_pretrained(pipeline / "slot_former-0")
 
 
 def save(pixels: np.ndarray, path: Path) -> None:

@@ -223,7 +223,7 @@ def answers_table(result: Mapping[str, Any]) -> str:
 def physion_vqa(
     test: Annotated[list[Path], typer.Argument(help=".npz files: each checkpoint on the test.")],
     validation: Annotated[
-        list[Path] | None, typer.Option(help="The same on held-out videos; repeatable.")
+        list[Path] | None, typer.Option(help="The same on held-out videos; once for each file.")
     ] = None,
     protocol: Annotated[
         ChoiceProtocol, typer.Option(help="Who chooses checkpoint and threshold.")
