@@ -15,12 +15,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import convert_outputs_to_fp32
 from torch import Tensor, nn
+
+from slot_core import LossOutput
 
 
 def prepare(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
@@ -36,6 +39,7 @@ def prepare(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.O
         plugin.mixed_precision_policy = None
         plugin.ignored_modules = [part for part in model.modules() if _is_frozen(part)]
         model.to(accelerator.device)  # FSDP would move what it divides, and no more
+        _open_losses()
         model.forward = convert_outputs_to_fp32(accelerator.autocast()(model.forward))
     return accelerator.prepare(model, optimizer)
 
@@ -86,6 +90,16 @@ class WholeCopy:
     def follow(self, model: nn.Module) -> None:
         """Take the weights that ``model`` has now; all processes must ask together."""
         self.model.load_state_dict(gathered(model.state_dict()))
+
+
+@cache
+def _open_losses() -> None:
+    """Let PyTorch see the tensors in what ``forward`` gives: FSDP2 of older versions looks
+    for them as in a tree, hangs the gathering of weights for the backward pass on them, and trains
+    nothing, without a word, where a class hides them."""
+    from torch.export import register_dataclass
+
+    register_dataclass(LossOutput, serialized_type_name="slot_core.LossOutput")
 
 
 def _is_divided(value: Any) -> bool:
