@@ -63,11 +63,12 @@ from support.inputs import inputs_of, training_frames
 from support.interruption import (
     Interruption,
     agree,
+    check_agreement,
     compare_ranks,
     end_workers,
     leave_signals_to_parent,
 )
-from support.launching import check_launcher, check_shards
+from support.launching import check_launcher, check_precision, check_shards
 from support.logs import MetricsLog, Throughput
 from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
@@ -107,6 +108,7 @@ def main(
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=options.train.timeout))],
     )
     check_shards(accelerator, options.train.compare_ranks_every)
+    check_precision(accelerator)
     others_here = _share_threads(options.train.num_threads, accelerator)
     is_main = accelerator.is_main_process
     say = tqdm.write if is_main else lambda _: None
@@ -116,12 +118,14 @@ def main(
     train_set = _load(options, "train")
     validation_set = _load(options, "validation")
     test_set = _load(options, "test") if splits.test else None
+    augmentations = augmentations_by_name(options.data.augmentations)
+    augmented = AugmentedDataset(train_set, augmentations, options.train.seed)
     protocols.get(options.validation.protocol)  # a misspelt one is told now, not after a while
 
     # ------------------------------------------------------------------ model and optimizer
     torch.manual_seed(options.train.seed)
     model = build_model(told_of_slots(options.model, train_set, validation_set, test_set))
-    num_frames = training_frames(model, train_set)
+    num_frames = training_frames(model, augmented)
     freeze(model, options.train.frozen, options.start)
     optimizer = build_optimizer(model, options.optimizer)
 
@@ -145,6 +149,7 @@ def main(
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
         say(f"resumed {checkpoint}")
+    check_agreement(out, start)
     if is_main:
         folder.create(stated)
     accelerator.wait_for_everyone()
@@ -176,11 +181,10 @@ def main(
         num_steps=options.train.num_steps,
         accumulation=options.train.accumulation,
     )
-    augmentations = augmentations_by_name(options.data.augmentations)
     atexit.register(end_workers)
     loader = iter(
         DataLoader(
-            AugmentedDataset(train_set, augmentations, options.train.seed),
+            augmented,
             batch_sampler=batches,
             num_workers=options.data.num_workers,
             collate_fn=collate,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -78,12 +79,13 @@ class RunFolder:
             replace_text(self.path / "options.json", json.dumps(options, indent=2) + "\n")
             (self.path / "pictures").mkdir(exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
+            for unfinished in self.checkpoints.glob(".*"):
+                is_folder = unfinished.is_dir() and not unfinished.is_symlink()
+                shutil.rmtree(unfinished) if is_folder else unfinished.unlink()
+            for checkpoint in self._damaged:  # out of the way of those to come
+                checkpoint.replace(_free_name(checkpoint.with_name(f"damaged-{checkpoint.name}")))
         except OSError as error:
             raise ConfigError(f"{self.path}: nothing can be written there ({error})") from None
-        for unfinished in self.checkpoints.glob(".*"):
-            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
-        for checkpoint in self._damaged:  # out of the way of those to come
-            checkpoint.replace(checkpoint.with_name(f"damaged-{checkpoint.name}"))
 
     def _hold(self) -> None:
         """Keep every other run out of the folder until this process ends, however it ends."""
@@ -199,6 +201,12 @@ def sha256(path: Path) -> str:
     """Of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or with the first number behind it under which nothing lies yet."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if not one.exists())
 
 
 def _files(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -21,13 +22,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from slot_core import InputError
+from slot_core import ConfigError, InputError
 from slot_eval.provenance import model_hash
 from support.command_line import INTERRUPTED
 
 REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: start me again
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-ECHO = 0.5  # seconds in which a Ctrl-C that comes again is a launcher's
+ECHO = {signal.SIGTERM: 5.0, signal.SIGUSR1: 5.0, signal.SIGINT: 0.5}
+"""Seconds in which a signal that comes again is a launcher's; people press Ctrl-C twice sooner."""
 HEARD = b"\nstopping after this step; Ctrl-C again stops at once\n"
 
 
@@ -35,15 +37,15 @@ class Interruption:
     """Remembers that the process was asked to stop.
 
     The first signal of each kind is a request. The second finds the handler that was there before,
-    so a process that does not get to the end of its step can be stopped all the same. A launcher
-    that hears Ctrl-C sends it on at once to its processes, which have heard it too: that is the
-    first one still.
+    so a process that does not get to the end of its step can be stopped all the same. Where a whole
+    group is told, as by Ctrl-C or by a cluster that takes a machine back, a launcher sends what it
+    hears on to its processes, which have heard it too: that is the first one still.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self.code = REQUEUE  # to leave with
-        self._since = 0.0  # the first Ctrl-C
+        self._since: dict[int, float] = {}  # the first of each kind
         self._before: dict[signal.Signals, Any] = {}
 
     def listen(self) -> None:
@@ -61,15 +63,16 @@ class Interruption:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        if number != signal.SIGINT:
-            self._restore(signal.Signals(number))
-        elif self.code != INTERRUPTED:
-            self.code, self._since = INTERRUPTED, time.monotonic()
-            if os.environ.get("RANK", "0") == "0":
-                os.write(2, HEARD)  # what Python buffers may be in the middle of something
-        elif time.monotonic() - self._since > ECHO:
-            self._restore(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
+        kind = signal.Signals(number)
+        if kind not in self._since:
+            self._since[kind] = time.monotonic()
+            if kind == signal.SIGINT:
+                self.code = INTERRUPTED
+                if os.environ.get("RANK", "0") == "0":
+                    os.write(2, HEARD)  # what Python buffers may be in the middle of something
+        elif time.monotonic() - self._since[kind] > ECHO[kind]:
+            self._restore(kind)
+            signal.raise_signal(kind)
 
 
 def leave_signals_to_parent(worker: int) -> None:
@@ -98,6 +101,20 @@ def agree(accelerator: Accelerator, flags: Sequence[bool]) -> list[bool]:
     here = torch.tensor(flags, dtype=torch.float32, device=accelerator.device)
     total = cast(torch.Tensor, accelerator.reduce(here, "sum"))
     return [bool(count) for count in total.tolist()]
+
+
+def check_agreement(folder: Path, start: int) -> None:
+    """See that all processes go on from the same step; none goes further before all are here.
+
+    Raises:
+        ConfigError: if they do not: a node does not read what the others do.
+    """
+    starts = gather_object([start])
+    if len(set(starts)) > 1:
+        raise ConfigError(
+            f"{folder}: its processes go on from the steps {', '.join(map(str, starts))}; expected "
+            "one, so look which node does not see the same checkpoints there, or cannot read them"
+        )
 
 
 def compare_ranks(accelerator: Accelerator, model: torch.nn.Module, step: int) -> None:

@@ -81,5 +81,18 @@ def check_shards(accelerator: Accelerator, compare_ranks_every: int) -> None:
         )
 
 
+def check_precision(accelerator: Accelerator) -> None:
+    """See that half precision has what keeps small gradients from becoming 0.
+
+    Raises:
+        ConfigError: if it has not: on a CPU Accelerate takes fp16 and computes in float32.
+    """
+    if accelerator.mixed_precision == "fp16" and accelerator.scaler is None:
+        raise ConfigError(
+            f"train.mixed_precision is fp16, which does not train on {accelerator.device.type}; "
+            "expected no or bf16"
+        )
+
+
 def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "false").lower() == "true"

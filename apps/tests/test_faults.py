@@ -27,13 +27,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import slot_data
 import train
-from slot_core import InputError
+from slot_core import ConfigError, InputError
 from slot_decoders.models import SlotAutoencoder
 from slot_eval.provenance import model_hash
 from support import interruption
 from support.checkpoints import RunFolder, damage_of
 from support.command_line import run
 from support.interruption import ECHO, Interruption, end_workers, leave_signals_to_parent
+from support.options import load_options
 from support.waiting import slowest
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -109,12 +110,31 @@ def test_the_second_signal_of_a_kind_is_what_it_was_before():
         os.kill(os.getpid(), signal.SIGINT)  # a launcher sends on what it hears
         os.kill(os.getpid(), signal.SIGTERM)
         assert (interruption.requested, interruption.code) == (True, 130)
-        time.sleep(2 * ECHO)
+        time.sleep(2 * ECHO[signal.SIGINT])
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         interruption.restore()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_launcher_that_sends_a_signal_on_ends_nobody_before_he_has_saved(monkeypatch):
+    """A cluster tells the whole job at once, and a launcher its processes once more."""
+    heard = []
+    signal.signal(signal.SIGTERM, lambda *_: heard.append(time.monotonic()))
+    monkeypatch.setitem(ECHO, signal.SIGTERM, 0.2)
+    interruption = Interruption()
+    interruption.listen()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (interruption.requested, interruption.code) == (True, 75)
+        assert not heard
+        time.sleep(0.4)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert len(heard) == 1
+    finally:
+        interruption.restore()
 
 
 def poison(patch, steps):
@@ -252,6 +272,44 @@ def flip_a_bit(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def test_what_a_kill_or_a_failing_disk_left_is_no_obstacle(tmp_path):
+    """A link that was not renamed yet, and a step that is damaged for the second time."""
+    checkpoints = tmp_path / "checkpoints"
+    for name in ("step-00000001", "step-00000002", "damaged-step-00000002", ".step-00000003"):
+        (checkpoints / name).mkdir(parents=True)
+        (checkpoints / name / "file").write_text(name)
+    (checkpoints / "step-00000002" / "checksums.json").write_text('{"file": "another"}')
+    (checkpoints / ".last").symlink_to("step-00000002")
+    options = load_options("slot_attention/shapes").model_dump(mode="json")
+    (tmp_path / "options.json").write_text(json.dumps(options))
+    folder = RunFolder(tmp_path, options, resume=True)
+    newest, (damage,) = folder.newest_undamaged()
+    assert newest == checkpoints / "step-00000001"
+    assert "step-00000002/file: is damaged" in damage
+    folder.create(options)
+    left = {path.name: (path / "file").read_text() for path in checkpoints.iterdir()}
+    assert left == {
+        "step-00000001": "step-00000001",
+        "damaged-step-00000002": "damaged-step-00000002",
+        "damaged-step-00000002-2": "step-00000002",
+    }
+
+
+def test_processes_that_would_go_on_from_different_steps_are_told(tmp_path, monkeypatch):
+    """As where one node reads an old listing of a folder that both see."""
+    interruption.check_agreement(tmp_path, 2000)
+    monkeypatch.setattr(interruption, "gather_object", lambda own: [*own, 1000])
+    with pytest.raises(ConfigError, match="go on from the steps 2000, 1000; expected one, so look"):
+        interruption.check_agreement(tmp_path, 2000)
+
+
+def test_half_precision_without_a_scaler_is_refused(tmp_path, tiny, capsys):
+    """Accelerate takes it on a CPU, and computes in float32."""
+    assert call(tiny(tmp_path / "run", **{"train.mixed_precision": "fp16"})) == 2
+    assert "fp16, which does not train on cpu; expected no or bf16" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_only_damaged_checkpoints_are_an_error(tmp_path, tiny, capsys):

@@ -11,10 +11,12 @@ from runs import events
 
 import train
 from slot_core import sample_generators
-from slot_data import Shapes, StepBatches, collate
+from slot_data import AugmentedDataset, Shapes, StepBatches, collate
+from slot_data.augmentations import augmentations_by_name
 from slot_decoders.models import build_model, load_model, presets
 from support.command_line import run
 from support.held_out_loss import HeldOutLoss
+from support.inputs import training_frames
 
 CPU = torch.device("cpu")
 
@@ -45,6 +47,13 @@ def video_model():
 def clips(count, frames):
     dataset = Shapes(num_samples=count, image_size=32, num_frames=frames)
     return collate([dataset[index] for index in range(count)])
+
+
+def test_clips_that_an_augmentation_cuts_are_as_short_for_it(video_model):
+    cut = augmentations_by_name([{"random_clip": {"num_frames": 2}}])
+    dataset = Shapes(num_samples=2, image_size=32, num_frames=6)
+    assert training_frames(video_model, AugmentedDataset(dataset, cut, 0)) == 2
+    assert training_frames(video_model, AugmentedDataset(dataset, [], 0)) == 6
 
 
 def test_a_run_logs_what_its_saved_model_says_of_the_validation_samples(tmp_path, tiny):

@@ -155,6 +155,13 @@ MISTAKES = {
         ["--set", "model.encoder.predictor={type: transformer}"],
         "set data.num_frames",
     ),
+    "a predictor of clips that are cut to one frame": (
+        [
+            *("--set", "data.num_frames=4", "--set", "model.encoder.predictor={type: transformer}"),
+            *("--set", "data.augmentations=[{random_clip: {num_frames: 1}}]"),
+        ],
+        "a sample has one frame",
+    ),
     "unknown option": (["--sett", "a=b"], "--sett"),
 }
 
