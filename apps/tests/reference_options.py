@@ -20,8 +20,9 @@ from support.reference_names import own_recipe
 Recipe = Mapping[str, Any]  # theirs, by dotted key
 
 # Samples to train on, where the card of the dataset does not state them: "about 9.75k" videos of
-# MOVi-D; and the videos of Physion of which it is given slots, or answers.
-SIZES = {"coco": 117_266, "voc": 10_582, "movi_d": 9_750, "physion": 15_998}
+# MOVi-D; of Physion those that its lists name for training, without the 798 for validation; and the
+# videos of Physion of which it is given slots, or answers.
+SIZES = {"coco": 117_266, "voc": 10_582, "movi_d": 9_750, "physion": 15_200}
 SLOTS = {"LDMSlotFormer": 15_200, "PhysionReadout": 7_601}
 # Their schedule ends at 1/100 of the rate, or at 0 for what learns from a tokenizer.
 END_AT_ZERO = ("SADiffusion", "SAViDiffusion", "SLATE", "STEVE")
