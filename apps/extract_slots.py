@@ -2,11 +2,13 @@
 
     python apps/extract_slots.py CHECKPOINT DATASET --out DIR --option num_frames=24
     accelerate launch apps/extract_slots.py CHECKPOINT physion --out DIR --split train \
-        --option root=DATA --option num_frames=150
+        --option preset=slotdiffusion --option num_frames=150 --option clips=first \
+        --option root=DATA
 
-The slots of a split go to DIR/SPLIT, where the dataset ``slots`` reads them; what the files hold is
-said in slot_data/slot_files.py. Whole samples of the dataset are encoded, some frames at a time.
-The same command goes on with what a killed one left, on any number of processes.
+Pixels are those of the options, whatever the model was trained on: the preset of its data is given
+here as well. The slots of a split go to DIR/SPLIT, where the dataset ``slots`` reads them; what the
+files hold is said in slot_data/slot_files.py. Whole samples of the dataset are encoded, some frames
+at a time. The same command goes on with what a killed one left, on any number of processes.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,14 @@ import score_rollouts
 import train
 from slot_core import InputError, fingerprint
 from slot_data import Shapes
+from slot_data.framing import Framing
+from slot_data.presets import preset_of
 from slot_data.slots import Slots
 from slot_decoders.models import load_model
 from support.command_line import run
+from support.datasets import read_options
+from support.options import RECIPES as HOUSE
+from support.options import load_options
 from support.slot_inputs import told_of_slots
 
 FRAMES = 8
@@ -92,6 +98,26 @@ def words_of(recipe: str, place: Path, out: Path, **changes: Any) -> list[str]:
     for key, value in {**settings, **changes}.items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     return words
+
+
+@pytest.mark.parametrize(("recipe", "frames"), [("slot_former", 150), ("relation_readout", 75)])
+def test_slots_of_physion_are_found_in_the_pixels_that_their_model_was_trained_on(
+    recipe: str, frames: int
+):
+    head = (HOUSE / recipe / "physion.yaml").read_text()
+    (command,) = re.findall(r"extract_slots\.py .*(?:\n#         .*)*", head)
+    options = read_options("physion", re.findall(r"--option (\S+)", command))
+    trained = load_options("slot_diffusion/physion").data.dataset_options(training=True)
+    for split in re.findall(r"--split (\S+)", command):
+        found, seen = (
+            {**preset_of("physion", given["preset"]).options_of(split), **given}
+            for given in (options, trained)
+        )
+        pixels = [field.name for field in fields(Framing)] + ["max_frames", "stride"]
+        assert [found.get(name) for name in pixels] == [seen.get(name) for name in pixels]
+        assert (found["num_frames"], found["clips"]) == (frames, "first")
+        subset = "readout" if recipe == "relation_readout" else "training"
+        assert found.get("subset", "training") == subset
 
 
 RECIPES = ("slot_former/shapes", "slot_former/physion", "relation_readout/shapes")
