@@ -1,8 +1,11 @@
 """Files of every kind a user has, and broken ones."""
 
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from slot_data import DataError
 from slot_data.image_files import read_mask, read_picture, read_sample
@@ -62,6 +65,51 @@ def test_exif_orientation_is_undone(tmp_path):
     exif[0x0112] = 6  # the camera was turned: rows are columns, right to left
     path = save(tmp_path / "turned.png", colours(), exif=exif)
     assert np.array_equal(read_picture(path), colours().transpose(1, 0, 2)[:, ::-1])
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_orientation_is_undone_as_pillow_does(tmp_path, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    pixels = colours(channels=4)
+    path = save(tmp_path / "turned.png", pixels, exif=exif)
+    save(tmp_path / "upright.png", np.array(ImageOps.exif_transpose(Image.open(path))))
+    assert np.array_equal(read_picture(path), read_picture(tmp_path / "upright.png"))
+
+
+def exif_of(*entries):
+    """The bytes of EXIF with entries (number, kind, count, value of four bytes)."""
+    packed = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4)
+
+
+ASCII, SHORT = 2, 3
+TURNED = (0x0112, SHORT, 1, b"\6\0\0\0")
+ODD_EXIF = {
+    "a resolution in words": (exif_of(TURNED, (0x011A, ASCII, 3, b"72\0\0")), True),
+    "an offset in words": (exif_of(TURNED, (0x8769, ASCII, 3, b"72\0\0")), True),
+    "an orientation in words": (exif_of((0x0112, ASCII, 2, b"6\0\0\0")), False),
+    "several orientations": (exif_of((0x0112, SHORT, 2, b"\6\0\6\0")), True),
+    "an orientation of nothing": (exif_of((0x0112, SHORT, 0, bytes(4))), False),
+    "an orientation of no kind": (exif_of((0x0112, 99, 1, b"\6\0\0\0")), False),
+    "no directory": (b"Exif\0\0II*\0", False),
+    "no header": (b"Exif\0\0nothing at all", False),
+}
+
+
+@pytest.mark.parametrize(("exif", "turned"), ODD_EXIF.values(), ids=ODD_EXIF)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow tells of some
+def test_odd_exif_is_no_reason_not_to_read_a_picture(tmp_path, exif, turned):
+    plain = read_picture(save(tmp_path / "plain.jpg", colours()))
+    read = read_picture(save(tmp_path / "odd.jpg", colours(), exif=exif))
+    assert np.array_equal(read, plain.transpose(1, 0, 2)[:, ::-1] if turned else plain)
+
+
+def test_exif_that_cannot_be_read_says_nothing(tmp_path):
+    note = PngInfo()
+    note.add_text("Raw profile type exif", "\nexif\n2\nno hexadecimal number")
+    path = save(tmp_path / "odd.png", colours(), pnginfo=note)
+    assert np.array_equal(read_picture(path), colours())
 
 
 def test_masks_are_indices_never_brightness(tmp_path):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from slot_data.file_lists import files_below
 from slot_data.sample import DataError, Sample
@@ -31,6 +31,16 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MOST_PIXELS = 89_478_485  # of one picture; Pillow itself refuses twice as many, and warns of these
 _MASK_MODES = frozenset({"P", "L", "1", "I", "I;16", "I;16B"})
 _STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff\xe0": "JPEG", b"RIFF": "WEBP"}
+_ORIENTATION = 0x0112  # an entry of EXIF
+_UPRIGHT = {  # what undoes each orientation; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _UNREADABLE = (  # what Pillow is known to raise on broken files
     OSError,
     ValueError,
@@ -156,13 +166,21 @@ def _open(path: PictureFile, upright: bool = False) -> Image.Image:
                 f"pixels; expected at most {MOST_PIXELS:,}"
             )
         image.load()
-        if upright:
-            ImageOps.exif_transpose(image, in_place=True)
-        return image
+        return _upright(image) if upright else image
     except DataError:
         raise
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Without the turn of its EXIF; Pillow's own way also writes the EXIF anew, and fails where one
+    of its other entries is odd. EXIF that cannot be read says nothing."""
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # whatever the damage happens to trigger
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def refuse_other_pictures(folder: Path) -> None:
