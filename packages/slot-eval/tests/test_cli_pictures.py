@@ -1,6 +1,7 @@
 """``slot-eval score`` of painted pictures, and reports of what files hold."""
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -80,6 +81,13 @@ def test_pictures_are_read_as_a_data_set_of_pictures_reads_them(tmp_path):
     exif = image.Exif()
     exif[0x0112] = 6  # the camera was turned: rows are columns, right to left
     image.fromarray(grey).save(tmp_path / "turned.png", exif=exif)
+    # The same, and a resolution that is a text; and EXIF that is no hexadecimal number.
+    odd = struct.pack("<HHIIHHI4s", 0x0112, 3, 1, 6, 0x011A, 2, 3, b"72")
+    odd = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + odd + bytes(4)
+    image.fromarray(grey).save(tmp_path / "turned_oddly.png", exif=odd)
+    damaged = pytest.importorskip("PIL.PngImagePlugin").PngInfo()
+    damaged.add_text("Raw profile type exif", "\nexif\n2\nzz")
+    image.fromarray(grey).save(tmp_path / "damaged.png", pnginfo=damaged)
     over_white = np.round((grey * 128.0 + 255 * 127) / 255)
     with_hole = grey.copy()
     with_hole[0, 1] = 255
@@ -90,6 +98,8 @@ def test_pictures_are_read_as_a_data_set_of_pictures_reads_them(tmp_path):
         "clear_grey": over_white,
         "palette": with_hole,
         "turned": grey.T[:, ::-1],
+        "turned_oddly": grey.T[:, ::-1],
+        "damaged": grey,
     }.items():
         found = pictures.load(name)
         assert found.dtype == torch.uint8

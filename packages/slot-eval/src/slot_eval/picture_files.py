@@ -32,6 +32,16 @@ from slot_eval.predictions import (
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 DEEP_MODES = ("I", "I;16", "I;16B")  # Pillow's names for 16 bits
+ORIENTATION = 0x0112  # an entry of EXIF
+UPRIGHT = {  # Pillow's names for what undoes each orientation; 1 is upright
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 Clip = UInt8[Tensor, "time 3 height width"]
 
 
@@ -108,9 +118,14 @@ class PictureFolder(Pictures):
 
 def upright_rgb(image: Any) -> np.ndarray:
     """The pixels of a picture of Pillow's, uint8 [H W 3]."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    image = ImageOps.exif_transpose(image)
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # whatever damage triggers; EXIF that cannot be read says nothing
+        turn = None
+    if turn is not None:  # ImageOps.exif_transpose fails where it cannot write odd EXIF anew
+        image = image.transpose(Image.Transpose[turn])
     if image.mode in DEEP_MODES:
         grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
