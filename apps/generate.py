@@ -25,6 +25,7 @@ import torch
 import typer
 
 from slot_core import InputError
+from slot_data.file_lists import files_below
 from slot_data.image_files import PICTURE_SUFFIXES
 from slot_eval.commands.common import ModelOptions, parse_model_options
 from support.command_line import run
@@ -33,7 +34,6 @@ from support.findings import check_free
 from support.pictures import moments, pixels, sheet, spotlight
 from support.scenes import Painter, Scene, find_places, look, open_model, write_scene
 from support.slot_sets import compose, find_concepts, shifted
-from support.videos import visible
 
 How = Literal["reconstruct", "shift", "concepts"]
 NUM_SCENES = 16  # that concepts make
@@ -94,7 +94,7 @@ def unfolded(places: list[Path]) -> list[Path]:
     """Files as they are, and the pictures in folders."""
     found: list[Path] = []
     for place in places:
-        inside = visible(place, PICTURE_SUFFIXES) if place.is_dir() else [place]
+        inside = files_below(place, PICTURE_SUFFIXES) if place.is_dir() else [place]
         if not inside:
             raise InputError(f"{place}: holds no pictures")
         found += inside

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slot_core import InputError
+from slot_data.file_lists import files_below
 from slot_data.image_files import PICTURE_SUFFIXES, read_picture, refuse_other_pictures
 from slot_data.video_files import VIDEO_SUFFIXES
 from support.pictures import Picture
-from support.videos import find_videos, visible
+from support.videos import find_videos
 
 MAX_WAITING_PIXELS = 2**26  # 200 MB of pictures that wait for others of their size
 
@@ -61,7 +62,7 @@ def find_pictures(folder: Path) -> dict[str, Path]:
         InputError: if two have one name.
     """
     found: dict[str, Path] = {}
-    for path in visible(folder, PICTURE_SUFFIXES):
+    for path in files_below(folder, PICTURE_SUFFIXES):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise InputError(

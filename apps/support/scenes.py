@@ -20,12 +20,13 @@ from torch import Tensor
 
 from slot_core import InputError
 from slot_data import DataError, collate
+from slot_data.file_lists import files_below
 from slot_data.image_files import PICTURE_SUFFIXES, read_picture
 from slot_data.video_files import VIDEO_SUFFIXES
 from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.models import SlotAutoencoder, load_model
 from support.pictures import Picture
-from support.videos import open_video, visible
+from support.videos import open_video
 
 FRAME_RATE = Fraction(12)  # of folders of frames; nothing here plays them
 
@@ -170,7 +171,7 @@ def frames_in(folder: Path) -> list[Path]:
     Raises:
         InputError: if there are none, or some lie deeper, where they may be of several videos.
     """
-    paths = visible(folder, PICTURE_SUFFIXES)
+    paths = files_below(folder, PICTURE_SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: holds no pictures")
     for path in paths:

@@ -123,10 +123,10 @@ def find_videos(place: Path, *, frames: bool) -> dict[str, Path | list[Path]]:
     if place.is_file():
         return {place.stem: place}
     found: dict[str, Path | list[Path]] = {}
-    for path in visible(place, VIDEO_SUFFIXES):
+    for path in files_below(place, VIDEO_SUFFIXES):
         add(found, path.relative_to(place).with_suffix("").as_posix(), path)
     folders: dict[Path, list[Path]] = {}
-    for path in visible(place, PICTURE_SUFFIXES) if frames else ():
+    for path in files_below(place, PICTURE_SUFFIXES) if frames else ():
         folders.setdefault(path.parent, []).append(path)
     for folder, paths in folders.items():
         stems: dict[str, Path] = {}
@@ -148,15 +148,6 @@ def add(found: dict[str, Path | list[Path]], name: str, place: Path | list[Path]
         one, other = (p if isinstance(p, Path) else p[0].parent for p in (place, found[name]))
         raise InputError(f"{one}: would be written to the same files as {other.name}; rename one")
     found[name] = place
-
-
-def visible(place: Path, suffixes: frozenset[str]) -> list[Path]:
-    """Files of these kinds below a folder, 2 before 10; nothing that is hidden or in what is."""
-    return [
-        path
-        for path in files_below(place, suffixes)
-        if not any(part.startswith(".") for part in path.relative_to(place).parts)
-    ]
 
 
 def chunks(video: Video, size: int, max_pixels: int) -> Iterator[list[Picture]]:

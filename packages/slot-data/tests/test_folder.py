@@ -51,6 +51,14 @@ def test_pictures_in_subfolders_in_natural_order(tmp_path):
         dataset[5]
 
 
+def test_hidden_folders_are_left_out(tmp_path):
+    for name in ("video/a.png", ".thumbnails/a.png", "video/.ipynb_checkpoints/a-checkpoint.png"):
+        write(tmp_path / "images" / name)
+        write(tmp_path / "masks" / name, mask=True)
+    (tmp_path / "images/.loop").symlink_to(tmp_path / "images")
+    assert ids(load(tmp_path)) == ["images/video/a.png"]
+
+
 def test_masks_go_with_their_pictures(tmp_path):
     write(tmp_path / "images/x/one.jpg")
     write(tmp_path / "masks/x/one.png", mask=True)

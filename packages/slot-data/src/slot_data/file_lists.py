@@ -1,8 +1,9 @@
 """The files of a folder: those below it in the order in which people number them, those that are
 missing, and the lines of a list.
 
-Links are followed, since people keep their data on other disks. Names that begin with a dot are
-left out: they are what systems and archives leave behind, such as `._000001.jpg`.
+Links are followed, since people keep their data on other disks. Names that begin with a dot, of
+files and of folders, are left out: they are what systems, archives and notebooks leave behind, such
+as `._000001.jpg` and `.ipynb_checkpoints`.
 """
 
 import os
@@ -20,6 +21,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     DataError if a folder in it is a link to one that holds it, which would never end."""
     found = []
     for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:
             _refuse_loop(Path(place, name))
         found += [

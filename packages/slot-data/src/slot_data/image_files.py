@@ -185,11 +185,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def refuse_other_pictures(folder: Path) -> None:
     """Raises DataError if a picture of a kind that is not looked for lies below a folder."""
-    others = [
-        path
-        for path in files_below(folder, OTHER_PICTURE_SUFFIXES)
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    others = files_below(folder, OTHER_PICTURE_SUFFIXES)
     if others:
         raise DataError(
             f"{others[0]} is a picture of a kind that is not read; expected files ending in "
