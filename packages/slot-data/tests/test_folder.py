@@ -3,7 +3,10 @@
 # pyright: reportTypedDictNotRequiredAccess=false
 # (the samples asked for labels here have them)
 
+import errno
+import os
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +60,21 @@ def test_hidden_folders_are_left_out(tmp_path):
         write(tmp_path / "masks" / name, mask=True)
     (tmp_path / "images/.loop").symlink_to(tmp_path / "images")
     assert ids(load(tmp_path)) == ["images/video/a.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    for name in ("a/1.png", "locked/2.png"):
+        write(tmp_path / "images" / name)
+    scandir, locked = os.scandir, tmp_path / "images/locked"
+
+    def scan(place):
+        if Path(place) == locked:  # as its rights would say to anyone but root
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(DataError, match=f"^folder {locked} cannot be read: Permission denied$"):
+        load(tmp_path)
 
 
 def test_masks_go_with_their_pictures(tmp_path):

@@ -18,9 +18,10 @@ from slot_data.sample import DataError
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """All files below `folder` of these kinds, in the order of their paths, 2 before 10. Raises
-    DataError if a folder in it is a link to one that holds it, which would never end."""
+    DataError if a folder in it cannot be read, or is a link to one that holds it, which would never
+    end."""
     found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:
             _refuse_loop(Path(place, name))
@@ -68,6 +69,10 @@ def require_files(folder: Path, names: Sequence[str], what: str) -> None:
             f"{len(missing)} of the {len(names)} {what} are missing in {folder}; "
             f"{missing[0]} is the first"
         )
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise DataError(f"folder {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _refuse_loop(folder: Path) -> None:
