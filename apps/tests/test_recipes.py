@@ -14,6 +14,8 @@ from PIL import Image
 
 import train
 from slot_data import Shapes
+from slot_data.clips import ClipChoice
+from slot_data.presets import preset_of
 from slot_decoders.models import build_model, presets
 from support.command_line import run
 from support.options import RECIPES, load_options
@@ -40,6 +42,16 @@ def test_builds_at_full_size(name):
     with torch.device("meta" if large else "cpu"):
         model = build_model(options.model)
     assert sum(parameter.numel() for parameter in model.parameters()) > 20_000
+
+
+@pytest.mark.parametrize("name", ["vqvae/physion", "slot_diffusion/physion", "slot_former/physion"])
+def test_validation_on_physion_sees_every_video(name):
+    options = load_options(name)
+    data = {"stride": 1, **options.data.dataset_options(training=False)}
+    if preset := data.get("preset"):
+        data = {**preset_of("physion", preset).options_of("validation"), **data}
+    clips = ClipChoice(data["num_frames"], data["stride"], data["clips"])
+    assert options.validation.num_samples == 798 * clips.count("a video", 150)
 
 
 TOKENIZER = {"vocab_size": 8, "hidden_dim": 8}
