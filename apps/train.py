@@ -393,16 +393,18 @@ def main(
 
 
 def _load(options: RunOptions, purpose: str) -> Any:
-    """The dataset for training, validation or test; of a split that is not there, its option."""
+    """The dataset for training, validation or test; of a split that is not there, its option, and
+    of a test that cannot be read, how to go without."""
     split = getattr(options.data.splits, purpose)
     wanted = options.data.dataset_options(training=purpose == "train")
     try:
         return load_dataset(options.data.name, split=split, **wanted)
     except DataError as error:
+        if purpose == "test":
+            raise ConfigError(f"data.splits.test: {error}; null goes without a test") from None
         if not str(error).startswith("split "):
             raise
-        without = "; null goes without a test" if purpose == "test" else ""
-        raise ConfigError(f"data.splits.{purpose}: {error}{without}") from None
+        raise ConfigError(f"data.splits.{purpose}: {error}") from None
 
 
 def _mask_source(model: Any) -> str | None:

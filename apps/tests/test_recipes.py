@@ -47,6 +47,7 @@ def test_builds_at_full_size(name):
 @pytest.mark.parametrize("name", ["vqvae/physion", "slot_diffusion/physion", "slot_former/physion"])
 def test_validation_on_physion_sees_every_video(name):
     options = load_options(name)
+    assert options.data.splits.test is None  # it has no truth that is scored here
     data = {"stride": 1, **options.data.dataset_options(training=False)}
     if preset := data.get("preset"):
         data = {**preset_of("physion", preset).options_of("validation"), **data}

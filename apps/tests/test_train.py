@@ -135,6 +135,19 @@ def test_a_dataset_without_labels_trains_and_is_drawn(tmp_path, tiny, capsys, mo
     assert (tmp_path / "run" / "pictures" / "validation-00000008.png").exists()
 
 
+def test_a_run_whose_test_set_is_not_there_says_how_to_go_without(tmp_path, tiny, capsys):
+    for split in ("train", "validation"):
+        place = tmp_path / "photos" / split / "images"
+        place.mkdir(parents=True)
+        Image.new("RGB", (48, 48)).save(place / "a.png")
+    changes = {"data.name": "folder", "data.root": str(tmp_path / "photos")}
+    assert call(tiny(tmp_path / "run", without=["data.num_samples"], **changes)) == 2
+    assert (
+        f"error: data.splits.test: {tmp_path / 'photos'} has no folder test; it is divided and has "
+        "train; null goes without a test\n" in capsys.readouterr().err
+    )
+
+
 MISTAKES = {
     "unknown split": (["--set", "data.splits.train=learn"], "error: data.splits.train: split "),
     "no test split": (
