@@ -77,6 +77,22 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_a_name_that_is_not_utf_8_is_told(tmp_path, split):
+    odd, words = (
+        os.fsdecode(b"caf\xe9.png"),
+        r"^the name '.*/caf\\udce9.\w+' is not UTF-8; rename it$",
+    )
+    write(tmp_path / "pictures/images" / odd, seed=0)
+    (tmp_path / "films/videos").mkdir(parents=True)
+    (tmp_path / "films/videos" / odd).with_suffix(".mp4").write_bytes(b"")
+    for root in (tmp_path / "pictures", tmp_path / "films"):
+        with pytest.raises(DataError, match=words):
+            load(root, split)
+    write(tmp_path / odd / "images/a.png", seed=0)
+    assert ids(load(tmp_path / odd)) == ["images/a.png"]
+
+
 def test_masks_go_with_their_pictures(tmp_path):
     write(tmp_path / "images/x/one.jpg")
     write(tmp_path / "masks/x/one.png", mask=True)

@@ -33,6 +33,17 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(found, key=lambda path: (_natural(path.as_posix()), path))
 
 
+def path_below(root: Path, path: Path) -> str:
+    """What an id is made of. Raises DataError if it is no UTF-8: it could be neither hashed nor
+    written to results."""
+    name = path.relative_to(root).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"the name {str(path)!r} is not UTF-8; rename it") from None
+    return name
+
+
 def names_in(folder: Path) -> set[str]:
     """The names of what is in a folder; none where there is no folder."""
     if not folder.is_dir():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slot_data.clips import ClipChoice
-from slot_data.file_lists import files_below, later
+from slot_data.file_lists import files_below, later, path_below
 from slot_data.image_files import PICTURE_SUFFIXES, read_sample, refuse_other_pictures
 from slot_data.sample import DataError, Sample
 from slot_data.video_files import VIDEO_SUFFIXES
@@ -47,7 +47,8 @@ def picture_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, P
     """What a hash may not tear apart, by its path below `section`/images: pictures, or whole
     folders of frames where a clip has more than one.
 
-    Raises DataError if there are no pictures, or a picture or mask has no counterpart.
+    Raises DataError if there are no pictures, the name of one is not UTF-8, or a picture or mask
+    has no counterpart.
     """
     folder = section / "images"
     _refuse_videos(folder)
@@ -59,7 +60,7 @@ def picture_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, P
     masks = _masks(section, pictures)
 
     def below(paths: Iterable[Path]) -> tuple[str, ...]:
-        return tuple(path.relative_to(root).as_posix() for path in paths)
+        return tuple(path_below(root, path) for path in paths)
 
     return {
         name: PictureVideo(

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from slot_data.clips import ClipChoice
-from slot_data.file_lists import files_below
+from slot_data.file_lists import files_below, path_below
 from slot_data.image_files import sample_of
 from slot_data.sample import DataError, Sample
 from slot_data.video_files import (
@@ -66,8 +66,8 @@ def film_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, Film
     needed: for all clips but the "first", to count its masks, and where its header says that it is
     too short for a clip, which a training would else meet when it reads it.
 
-    Raises DataError if there are no videos, PyAV is missing, a video cannot be read, or masks are
-    missing, too many, too few, or without a video.
+    Raises DataError if there are no videos, PyAV is missing, a video cannot be read or has a name
+    that is not UTF-8, or masks are missing, too many, too few, or without a video.
     """
     folder = section / "videos"
     paths = files_below(folder, VIDEO_SUFFIXES)
@@ -85,7 +85,7 @@ def film_videos(root: Path, section: Path, choice: ClipChoice) -> dict[str, Film
             )
         found[path.relative_to(folder).as_posix()] = FilmVideo(
             str(root),
-            path.relative_to(root).as_posix(),
+            path_below(root, path),
             times,
             tuple(mask.relative_to(root).as_posix() for mask in masks[path]) if masks else None,
         )
