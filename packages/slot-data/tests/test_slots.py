@@ -14,7 +14,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from slot_data import DataError, Shapes, collate, load_dataset_by_name
+from slot_data import AugmentedDataset, DataError, Shapes, collate, load_dataset_by_name
+from slot_data.augmentations import Augmentation, HorizontalFlip, RandomCrop
+from slot_data.clips import RandomClip
 from slot_data.slot_files import SlotDescription, part_path, write_description, write_part
 from slot_data.slots import Slots
 
@@ -64,6 +66,20 @@ def numbers(sample) -> list[int]:
     """The number that each frame is filled with."""
     assert (sample["slots"] == sample["slots"][:, :1, :1]).all()
     return sample["slots"][:, 0, 0].int().tolist()
+
+
+@pytest.mark.parametrize("augmentation", [HorizontalFlip(), RandomCrop(), RandomClip(2)])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_augmentations_are_refused_as_slots_are_those_of_the_video_as_it_is(
+    folder: Path, augmentation: Augmentation, pixels: bool
+):
+    slots = Slots("test", folder, num_frames=4, pixels=pixels)
+    assert numbers(AugmentedDataset(slots, [], seed=0)[0, 1]) == [10, 11, 12, 13]
+    name = slots[1]["id"]
+    with pytest.raises(
+        DataError, match=f"^augmentations change pixels, but sample '{name}' has slots; leave them"
+    ):
+        AugmentedDataset(slots, [augmentation], seed=0)[0, 1]
 
 
 def test_whole_videos(folder: Path):

@@ -101,7 +101,8 @@ def _single(named: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 class AugmentedDataset(Dataset[Sample]):
     """`dataset` indexed by (epoch, index), each sample changed by `augmentations` in turn.
 
-    Raises DataError for a seed out of range, and as `RandomClip.check` does.
+    Raises DataError for a seed out of range, as `RandomClip.check` does, and for a sample of slots,
+    which would no longer be those of its changed video.
     """
 
     def __init__(
@@ -120,7 +121,17 @@ class AugmentedDataset(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
         sample = self.dataset[index]
+        if self.augmentations:
+            _check_pixels(sample)
         bits = RawBits(AUGMENTATION, self.seed, key_of(f"{epoch}/{sample['id']}"))
         for augmentation in self.augmentations:
             sample = augmentation(sample, bits)
         return sample
+
+
+def _check_pixels(sample: Sample) -> None:
+    if "slots" in sample or "video" not in sample:
+        what = "slots" if "slots" in sample else "no video"
+        raise DataError(
+            f"augmentations change pixels, but sample {sample['id']!r} has {what}; leave them out"
+        )
