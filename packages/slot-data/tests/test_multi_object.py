@@ -7,15 +7,18 @@ import os
 import pickle
 import struct
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from movi_files import counted, feature, features_of, masked, records_in
+from scenes import prepared
 
 from slot_data import DataError, load_dataset_by_name
 from slot_data.gzip_records import GzipRecords
+from slot_data.sample import Configured
 
 
 def single_bytes(values):
@@ -189,6 +192,24 @@ def test_objects_room_by_hand(tmp_path):
     ]
     with pytest.raises(DataError, match=r"split 'train' of .*six_objects.* is not one of test,"):
         load("objects_room", tmp_path, "train", variant="six_objects")
+
+
+def test_a_size_is_never_passed_over(tmp_path):
+    image, masks, _ = scene((35, 35, 3), 4)
+    record = record_of(image=single_bytes(image), mask=single_bytes(masks))
+    write(tmp_path / "tetrominoes/tetrominoes_train.tfrecords", [record] * 3)
+    prepared("tetrominoes", tmp_path, tmp_path / "out", ("all",))
+    for root in (tmp_path, tmp_path / "out"):
+        for given in ({}, {"fit": "file"}):
+            with pytest.raises(
+                DataError, match=r"^image_size 16 needs a fit other than 'file', whi"
+            ):
+                load("tetrominoes", root, image_size=16, **given)
+        sized = load("tetrominoes", root, image_size=16, fit="stretch")
+        assert sized[0]["video"].shape[-2:] == (16, 16)
+        assert cast(Configured, sized).settings["image_size"] == 16
+        whole = cast(Configured, load("tetrominoes", root))
+        assert whole.settings["image_size"] is None
 
 
 def test_tetrominoes_by_hand(tmp_path):

@@ -1,8 +1,9 @@
 """From files of any size to samples of one: the last steps that datasets of files share."""
 
+from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypedDict, get_args
 
 from slot_data.sample import DataError, Sample, SampleDataset
 from slot_data.transforms import (
@@ -23,7 +24,7 @@ Relabel = bool | Literal["from_zero"]
 class Framing:
     """Crop, resize, relabel. The fields are options of every dataset of files.
 
-    image_size: height and width of the sample.
+    image_size: height and width of the sample, unless `fit` is "file".
     centre_crop: side of a centred square of the file's pixels that is cut out before all else.
     antialias: of the picture's resize; the published pipelines before 2023 had none.
     label_resize: the rule for labels, see `transforms`.
@@ -75,6 +76,17 @@ class Framing:
             height, width = sample["video"].shape[-2:]
             size = size_by_shorter_side(height, width, self.image_size, self.rounding)
         return resize(sample, size, self.antialias, self.label_resize, self.interpolation)
+
+
+def framing_of(default: Framing, options: Mapping[str, Any]) -> Framing:
+    """`default` with these fields. Raises DataError for a size where pictures stay as they
+    are, of a dataset that leaves them so unless told otherwise."""
+    if default.fit == "file" and "image_size" in options and options.get("fit", "file") == "file":
+        raise DataError(
+            f"image_size {options['image_size']} needs a fit other than 'file', which leaves the "
+            "pictures of this dataset as they are; give one, such as 'crop_first'"
+        )
+    return replace(default, **options)
 
 
 UNFRAMED = Framing(fit="file", relabel=False)

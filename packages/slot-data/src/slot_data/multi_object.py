@@ -16,14 +16,14 @@ are they divided: here the first 70 % of the records are for training, as the fi
 were for Slot Attention (Locatello et al. 2020), the next 15 % for validation and the rest for test.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Unpack
 
 import numpy as np
 import torch
 
-from slot_data.framing import Framing, FramingOptions
+from slot_data.framing import Framing, FramingOptions, framing_of
 from slot_data.gzip_records import GzipRecords
 from slot_data.sample import DataError, Sample
 from slot_data.tf_example import TFExample
@@ -77,7 +77,7 @@ class MultiObject:
         known = tuple(SPLITS) if source.divided else ("test", "all")
         if split not in known:
             raise DataError(f"split {split!r} of {source.file} is not one of {', '.join(known)}")
-        self._framing = replace(self.default_framing, **framing)
+        self._framing = framing_of(self.default_framing, framing)
         self._source = source
         path = Path(root).expanduser() / source.file
         if num_records is None:

@@ -48,10 +48,12 @@ def check_options(dataset: str, loader: Callable[..., Any], options: Mapping[str
 
 def all_options(loader: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Every option of the dataset with its value, those that are not given with their defaults;
-    what JSON can hold."""
+    what JSON can hold. No size where pictures stay as they are."""
     values = {
         n: options.get(n, parameter.default) for n, parameter in allowed_options(loader).items()
     }
+    if values.get("fit") == "file":
+        values["image_size"] = None
     return {n: str(value) if isinstance(value, Path) else value for n, value in values.items()}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from slot_data.clips import ClipChoice, num_clips
-from slot_data.framing import UNFRAMED, Framing
+from slot_data.framing import UNFRAMED, Framing, framing_of
 from slot_data.manifest import Manifest, Split, read_manifest
 from slot_data.options import allowed_options
 from slot_data.piece_index import PieceFile, Row
@@ -207,9 +207,9 @@ def _framing(
 ) -> Framing:
     if "relabel" not in defaults:
         return UNFRAMED  # a dataset that has none
-    wanted = {key: asked.get(key, defaults[key]) for key in FRAMING_OPTIONS}
     if split.framing is None:
-        return Framing(**wanted)
+        own = Framing(**{key: defaults[key] for key in FRAMING_OPTIONS})
+        return framing_of(own, {key: asked[key] for key in FRAMING_OPTIONS if key in asked})
     if not manifest.videos:
         return UNFRAMED
     relabel = asked.get("relabel", split.framing.get("relabel", False))
