@@ -115,9 +115,7 @@ def main(
     check_hint(hint, model, checkpoint, len(paths) + len(videos))
     foresight = None
     if future is not None and dynamics is not None:
-        foresight = open_foresight(
-            dynamics, checkpoint, revision, future, observed, next(model.parameters()).device
-        )
+        foresight = open_foresight(dynamics, checkpoint, model, revision, future, observed)
     task = Task(model, Findings(out), batch_size, source, hint, foresight)
     if videos:
         num_frames = predict_videos(

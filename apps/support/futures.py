@@ -77,18 +77,24 @@ def check_future(
 def open_foresight(
     checkpoint: str,
     found_by: str,
+    model: SlotAutoencoder,
     revision: str | None,
     num_steps: int,
     observed: int | None,
-    device: torch.device,
 ) -> Foresight:
-    """The model of dynamics in ``checkpoint``, for slots of the model ``found_by``.
+    """The model of dynamics in ``checkpoint``, for slots of ``model``, which is in ``found_by``.
 
     Raises:
-        InputError: if it is another kind of model, or predicts the slots of another one.
+        InputError: if it is another kind of model, or predicts the slots of another one, or
+            ``model`` paints no frames.
         CheckpointError: if either cannot be read.
     """
-    dynamics = load_model(checkpoint, device=device)
+    if not model.paints:
+        raise InputError(
+            f"{found_by}: decodes slots to features, not to pictures, so --future has nothing to "
+            "draw"
+        )
+    dynamics = load_model(checkpoint, device=next(model.parameters()).device)
     if not isinstance(dynamics, SlotDynamicsModel):
         raise InputError(
             f"{checkpoint}: holds a {type(dynamics).__name__}, which predicts no slots"

@@ -88,6 +88,18 @@ def test_what_cannot_be_foreseen_is_told(
     assert "--future is of videos; what was given are pictures" in sentence(capsys)
 
 
+def test_a_decoder_of_features_is_told_before_any_work(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    features = {"type": "feature_mlp", "hidden_dim": 8, "num_layers": 2}
+    config = {**tiny_video_model().config.model_dump(), "decoder": features}
+    presets.savi(**config).save_pretrained(tmp_path / "model")
+    words = [tmp_path / "model", place / "video", "--frames", "--out", tmp_path / "out"]
+    assert ending(*words, "--future", 2, "--dynamics", place / "dynamics") == 2
+    assert "model: decodes slots to features, not to pictures, so --future" in sentence(capsys)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("decoder", ["transformer", "diffusion"])
 def test_every_decoder_draws_what_comes(decoder: str, tmp_path: Path):
     if decoder == "diffusion":
