@@ -40,7 +40,7 @@ from support.command_line import run
 from support.datasets import load_dataset
 from support.findings import check_free
 from support.slot_inputs import check_slots
-from support.slot_scoring import animation, divided, strip, true_frames
+from support.slot_scoring import animation, divided, noise_of, strip, true_frames
 
 Predictor = Callable[[Tensor, int], Tensor]
 NUM_SHOWN = 4
@@ -99,7 +99,10 @@ def main(
         predictions["found"] = future
         for name, predicted in predictions.items():
             true, seen = true_frames(batch, frames), predicted.to(device)
-            score_prediction(results[name], model, batch["id"], seen, true, lpips=distance)
+            own = noise_of(batch["id"], device)  # the same for all predictors
+            score_prediction(
+                results[name], model, batch["id"], seen, true, lpips=distance, generator=own
+            )
         if start == 0:
             out.mkdir(parents=True, exist_ok=True)
             show(model, batch, predictions, out)
@@ -155,10 +158,10 @@ def show(model: SlotDynamicsModel, batch: Any, predictions: dict[str, Tensor], o
         return
     device = next(model.parameters()).device
     steps = predictions["model"].shape[1]
-    made = {
-        name: model.decode(predicted[:NUM_SHOWN].to(device))[0].float().cpu()
-        for name, predicted in predictions.items()
-    }
+    made = {}
+    for name, predicted in predictions.items():
+        own = noise_of(batch["id"][:NUM_SHOWN], device)
+        made[name] = model.decode(predicted[:NUM_SHOWN].to(device), own)[0].float().cpu()
     rows = {"truth": at_size(batch["video"][:NUM_SHOWN, -steps:], made["model"]), **made}
     strip(rows).save(out / "prediction.png")
     animation(rows, out / "prediction.gif")

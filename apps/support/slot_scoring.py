@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from slot_core import sample_generators
 from slot_decoders.models import RelationReadoutModel, SlotDynamicsModel
 from slot_eval import Results
 from slot_eval.predicted_videos import at_size, score_prediction
@@ -39,7 +40,13 @@ def update_of_slots(
     # The frames of a clip are already as far apart as those the model was trained on.
     predicted = model.rollout(past.to(device), future.shape[1], stride=1)
     true = true_frames(batch, future.shape[1])
-    score_prediction(results, model, batch["id"], predicted, true)
+    own = noise_of(batch["id"], device)
+    score_prediction(results, model, batch["id"], predicted, true, generator=own)
+
+
+def noise_of(ids: Iterable[str], device: torch.device) -> list[torch.Generator]:
+    """What a decoder of predicted slots draws from: of a sample the same, whenever it is asked."""
+    return sample_generators(0, 0, ids, device)
 
 
 def true_frames(batch: Mapping[str, Any], count: int) -> dict[str, Tensor]:
@@ -60,8 +67,8 @@ def drawn_prediction(
     if model.decoder is None or "video" not in batch:
         return
     past, future = divided(model, batch["slots"])
-    painted = model.decode(model.rollout(past.to(device), future.shape[1], stride=1))[0]
-    painted = painted.float().cpu()
+    predicted = model.rollout(past.to(device), future.shape[1], stride=1)
+    painted = model.decode(predicted, noise_of(batch["id"], device))[0].float().cpu()
     true = at_size(batch["video"][:, -future.shape[1] :], painted)
     strip({"truth": true, "prediction": painted}).save(path)
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from predicting import NUM_SLOTS, SLOT_DIM, tiny_video_model
 from runs import APPS, assert_equal_runs, events, finish, start
+from tiny_diffusion import DENOISER
 
 import extract_slots
 import roll_out_slots
@@ -26,12 +27,13 @@ from slot_data import Shapes
 from slot_data.framing import Framing
 from slot_data.presets import preset_of
 from slot_data.slots import Slots
-from slot_decoders.models import load_model
+from slot_decoders.models import load_model, presets
 from support.command_line import run
 from support.datasets import read_options
 from support.options import RECIPES as HOUSE
 from support.options import load_options
 from support.slot_inputs import told_of_slots
+from support.slot_scoring import results_of_slots, update_of_slots
 
 FRAMES = 8
 TINY_FORMER = {"burn_in": 3, "model_dim": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 8}
@@ -118,6 +120,31 @@ def test_slots_of_physion_are_found_in_the_pixels_that_their_model_was_trained_o
         assert (found["num_frames"], found["clips"]) == (frames, "first")
         subset = "readout" if recipe == "relation_readout" else "training"
         assert found.get("subset", "training") == subset
+
+
+def test_scores_of_a_decoder_that_draws_noise_are_the_samples_own():
+    torch.manual_seed(0)
+    denoiser = {**DENOISER, "channels": [8], "attention_levels": [0]}
+    model = presets.slot_former(
+        num_slots=NUM_SLOTS,
+        slot_dim=SLOT_DIM,
+        stride=1,
+        dynamics=TINY_FORMER,
+        preprocessing={"image_size": [16, 16]},
+        decoder={"type": "diffusion", "tokenizer": None, "denoiser": denoiser},
+    ).eval()
+    slots, video = torch.randn(3, 4, NUM_SLOTS, SLOT_DIM), torch.rand(3, 4, 3, 16, 16)
+
+    def scores(*batches: slice) -> dict[str, float]:
+        results = results_of_slots(model)
+        for part in batches:
+            batch = {"id": list("abc"[part]), "slots": slots[part], "video": video[part]}
+            update_of_slots(results, model, batch, torch.device("cpu"))
+        return {row["id"]: row["mse"] for row in results.rows}
+
+    found = scores(slice(0, 2), slice(2, 3))
+    assert found.keys() == {"a+001", "b+001", "c+001"}
+    assert scores(slice(0, 1), slice(1, 3)) == pytest.approx(found, rel=1e-5)
 
 
 RECIPES = ("slot_former/shapes", "slot_former/physion", "relation_readout/shapes")

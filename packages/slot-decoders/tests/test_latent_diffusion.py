@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slot_core import ConfigError, InputError
+from slot_core import ConfigError, InputError, sample_generators
 from slot_decoders import VQVAE, DenoiserUNet, DiffusionDecoder, NoiseSchedule
 from slot_decoders.latent_diffusion import Kept
 
@@ -106,12 +106,29 @@ def test_the_same_noise_paints_the_same_frames(make: Make, slots: Tensor):
     torch.testing.assert_close(frame, made[:, 1:2], atol=1e-4, rtol=1e-4)
 
 
-def test_sampling_draws_from_one_generator(make: Make, slots: Tensor, unchecked_types: None):
-    own: Any = [torch.Generator(), torch.Generator()]
-    with pytest.raises(
-        InputError, match=r"the generator is a list, expected one torch\.Generator, wh"
-    ):
-        make().sample(slots, generator=own, num_steps=1)
+@pytest.mark.parametrize("scheduler", ["dpm_solver", "ddpm"])
+def test_a_sample_with_a_generator_of_its_own_is_the_same_in_any_batch(
+    make: Make, slots: Tensor, scheduler: str
+):
+    decoder = make(quantize_denoised=False).eval()
+    options: dict[str, Any] = {"scheduler": scheduler, "num_steps": 4}
+
+    def painted(*rows: int) -> Tensor:
+        own = sample_generators(0, 0, [str(row) for row in rows])
+        return decoder.sample(slots[list(rows)], generator=own, **options).reconstruction
+
+    both = painted(0, 1)
+    for row in (0, 1):
+        torch.testing.assert_close(painted(row)[0], both[row], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(painted(1, 0)[0], both[0])
+
+
+def test_what_draws_no_noise_is_refused(make: Make, slots: Tensor, unchecked_types: None):
+    seed: Any = 3
+    with pytest.raises(InputError, match=r"is a int, expected a torch\.Generator, or one for each"):
+        make().sample(slots, generator=seed, num_steps=1)
+    with pytest.raises(InputError, match="3 generators cannot share a batch of 2"):
+        make().sample(slots, generator=sample_generators(0, 0, "abc"), num_steps=1)
 
 
 def test_noise_that_does_not_go_with_the_slots_is_refused(

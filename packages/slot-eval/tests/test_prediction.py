@@ -8,6 +8,7 @@ import torch
 
 from slot_eval import Results, fg_ari, miou, mse, psnr, ssim
 from slot_eval.perceptual import lpips_of
+from slot_eval.predicted_videos import score_prediction
 from slot_eval.protocols import ANSWERS, PREDICTION
 from slot_eval.protocols.prediction import by_future_frame
 
@@ -74,6 +75,28 @@ def test_lpips_is_of_every_frame_where_it_is_asked_for(tmp_path: Path):
     plain = Results(PREDICTION)
     plain.update(["a", "b"], slots, slots, videos=videos)
     assert all("lpips" not in row for row in plain.rows)
+
+
+def test_a_model_that_paints_from_noise_is_given_what_draws_it():
+    class Noisy:
+        def decode(self, slots, generator=None):
+            shape = (1, slots.shape[1], 3, 16, 16)
+            return torch.cat([torch.rand(shape, generator=one) for one in generator or ()]), None
+
+    class Plain:
+        def decode(self, slots):
+            return torch.zeros(*slots.shape[:2], 3, 16, 16), None
+
+    slots = torch.zeros(2, 3, 4, 5)
+    true = {"slots": slots, "video": torch.rand(2, 3, 3, 16, 16)}
+    own = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    painted = score_prediction(Results(PREDICTION), Noisy(), ["a", "b"], slots, true, generator=own)
+    alone = torch.rand(1, 3, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    assert painted is not None
+    assert torch.equal(painted[1:], alone)
+    results = Results(PREDICTION)
+    assert score_prediction(results, Plain(), ["a", "b"], slots, true) is not None
+    assert len(results.rows) == 6
 
 
 def test_answers():

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -60,7 +59,7 @@ class Decoder(Protocol):
     def decode(
         self,
         slots: Float[Tensor, "batch time slots dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> DecoderOutput:
         """The video that the slots stand for; ``generator`` draws whatever is random in it."""
         ...

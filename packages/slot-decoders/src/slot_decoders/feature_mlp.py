@@ -103,7 +103,7 @@ class FeatureMLPDecoder(nn.Module):
     def decode(
         self,
         slots: Float[Tensor, "batch time slots dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         maps: Float[Tensor, "batch time channels height width"] | None = None,
     ) -> DecoderOutput:
         """Mixed features and masks, of the slots alone: ``generator`` and ``maps`` are unused.

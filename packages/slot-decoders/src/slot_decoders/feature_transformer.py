@@ -141,7 +141,7 @@ class FeatureTransformerDecoder(nn.Module):
     def decode(
         self,
         slots: Float[Tensor, "batch time slots dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         maps: Maps | None = None,
     ) -> DecoderOutput:
         """Predicted features and masks; nothing is random, ``generator`` is unused.

@@ -19,6 +19,7 @@ picture.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -206,7 +207,7 @@ class DiffusionDecoder(nn.Module):
         # In this order in memory, as noise like them is drawn in the order of memory.
         return latents.contiguous() / self.latent_scale
 
-    def decode(self, slots: Slots, generator: torch.Generator | None = None) -> DecoderOutput:
+    def decode(self, slots: Slots, generator: Generators | None = None) -> DecoderOutput:
         """A sample under the default scheduler."""
         return self.sample(slots, generator=generator)
 
@@ -215,7 +216,7 @@ class DiffusionDecoder(nn.Module):
         self,
         slots: Slots,
         *,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         scheduler: Any = None,
         num_steps: int | None = None,
         noise: Noise | None = None,
@@ -225,7 +226,8 @@ class DiffusionDecoder(nn.Module):
 
         Args:
             slots: of a batch of videos.
-            generator: draws the noise.
+            generator: draws the noise; one for each sample makes its frames independent of the
+                rest of the batch.
             scheduler: as for ``sampling.make_scheduler``.
             num_steps: of the scheduler; None for its usual number.
             noise: to begin with, instead of drawing it; ``draw_noise`` makes some.
@@ -233,13 +235,14 @@ class DiffusionDecoder(nn.Module):
 
         Raises:
             InputError: if the slots or the noise have another shape or kind of numbers, there is no
-                such scheduler or number of steps, or there are several generators.
+                such scheduler or number of steps, or the generator is none, or generators cannot
+                share the batch.
         """
         self._check_slots(slots)
-        if not isinstance(generator, torch.Generator | None):
+        if not isinstance(generator, torch.Generator | Sequence | None):
             raise InputError(
-                f"the generator is a {type(generator).__name__}, expected one torch.Generator, "
-                "which draws the noise of all samples"
+                f"the generator is a {type(generator).__name__}, expected a torch.Generator, or "
+                "one for each sample"
             )
         batch, time = slots.shape[:2]
         if noise is None:
@@ -273,11 +276,11 @@ class DiffusionDecoder(nn.Module):
         return DecoderOutput(frames)
 
     def draw_noise(
-        self, batch: int, generator: torch.Generator | None = None
+        self, batch: int, generator: Generators | None = None
     ) -> Float[Tensor, "batch 1 latent_channels latent_height latent_width"]:
         """One map of noise for each video, for all of its frames."""
-        device = generator.device if generator is not None else self.signal.device
-        return torch.randn(batch, 1, *self.latent_shape, generator=generator, device=device)
+        like = torch.empty(batch, 1, *self.latent_shape, device=self.signal.device)
+        return standard_normal(like, generator)
 
     def paint(self, latents: Latents) -> Float[Tensor, "frames 3 frame_height frame_width"]:
         """Clean latents to normalised frames; quantised on the way where there are codes."""

@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from slot_core import ConfigError, InputError
+from slot_core import ConfigError, Generators, InputError
+from slot_core.noise import row_generators
 from slot_decoders.diffusers_extra import import_diffusers
 
 Latents = Float[Tensor, "batch channels height width"]
@@ -175,7 +176,7 @@ def denoise(
     *,
     num_steps: int,
     correct: Correction | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generators | None = None,
 ) -> Iterator[Latents]:
     """The latents after each step of the reverse process; the last are the sample.
 
@@ -187,11 +188,12 @@ def denoise(
         target: what the model predicts.
         num_steps: evaluations of the model (some schedulers of higher order take more).
         correct: improves what the model believes the clean latents to be, at every step.
-        generator: draws what the scheduler adds.
+        generator: draws what the scheduler adds; of several, each for as many latents in a row.
 
     Raises:
         InputError: if the number of steps is not between 1 and that of the training, or the
-            scheduler takes none of so many, or would not begin near the end of the training's.
+            scheduler takes none of so many, or would not begin near the end of the training's, or
+            generators cannot share the latents.
     """
     if not hasattr(num_steps, "__index__") or not 1 <= num_steps <= schedule.num_steps:
         raise InputError(
@@ -204,7 +206,7 @@ def denoise(
         scheduler, correct = _with_correction(scheduler, correct)
     _set_steps(scheduler, num_steps, noise.device)
     _check_beginning(scheduler, num_steps, schedule.num_steps)
-    options = _step_options(scheduler, generator)
+    options = _step_options(scheduler, generator, len(noise))
     latents = noise * scheduler.init_noise_sigma
     for time in scheduler.timesteps:
         seen = scheduler.scale_model_input(latents, time)
@@ -268,9 +270,12 @@ def _check_beginning(scheduler: Any, num_steps: int, trained: int) -> None:
         )
 
 
-def _step_options(scheduler: Any, generator: torch.Generator | None) -> dict[str, Any]:
-    takes = inspect.signature(scheduler.step).parameters
-    return {"generator": generator} if "generator" in takes else {}
+def _step_options(scheduler: Any, generator: Generators | None, count: int) -> dict[str, Any]:
+    if "generator" not in inspect.signature(scheduler.step).parameters:
+        return {}
+    if isinstance(generator, torch.Generator | None):
+        return {"generator": generator}
+    return {"generator": row_generators(generator, count)}
 
 
 def _levels(schedule: NoiseSchedule, time: float) -> tuple[float, float]:

@@ -125,7 +125,7 @@ class SpatialBroadcastDecoder(nn.Module):
     def decode(
         self,
         slots: Float[Tensor, "batch time slots dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> DecoderOutput:
         """The slots' frames, masks and mixed frames; nothing is random, ``generator`` is unused.
 

@@ -248,7 +248,7 @@ class TransformerDecoder(nn.Module):
     def decode(
         self,
         slots: Float[Tensor, "batch time slots dim"],
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> DecoderOutput:
         """The frames of the most likely tokens; nothing is random, ``generator`` is unused.
 

@@ -21,6 +21,7 @@ def score_prediction(
     true: Mapping[str, Tensor],
     *,
     lpips: Perceptual | None = None,
+    generator: Any = None,
 ) -> Tensor | None:
     """Add a batch to ``results``; the predicted frames, or None where the model paints none.
 
@@ -28,12 +29,15 @@ def score_prediction(
     and, if it names one, a ``decoder``. ``predicted`` are slots [B T K D] on the model's device.
     ``true`` is what the same frames hold: ``slots``, and if it is known ``video`` [B T 3 H W] in
     [0, 1] and ``labels`` [B T H W]. Frames are compared at the size at which they are painted, also
-    by ``lpips``, a function of ``slot_eval.perceptual``, if it is given.
+    by ``lpips``, a function of ``slot_eval.perceptual``, if it is given. ``generator`` is handed on
+    to ``decode``, if it is given: whatever that takes to draw what is random, such as a list of one
+    for each sample.
     """
     more: dict[str, Any] = {}
     painted = None
     if can_paint(model) and "video" in true:
-        painted, masks = model.decode(predicted)
+        drawing = {} if generator is None else {"generator": generator}
+        painted, masks = model.decode(predicted, **drawing)
         painted = painted.float().cpu().clamp(0, 1)
         more["videos"] = painted, at_size(true["video"].cpu(), painted)
         more["lpips"] = lpips

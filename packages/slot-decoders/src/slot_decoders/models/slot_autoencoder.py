@@ -287,7 +287,7 @@ class SlotAutoencoder(HubModel):
         self,
         slots: Float[Tensor, "batch time slots dim"],
         *,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         scheduler: Any = None,
         num_steps: int | None = None,
         noise: Tensor | None = None,
@@ -300,7 +300,8 @@ class SlotAutoencoder(HubModel):
 
         Args:
             slots: of a batch of videos.
-            generator: draws whatever is random.
+            generator: draws whatever is random; one for each sample makes its frames independent
+                of the rest of the batch.
             scheduler: of a diffusion decoder: "dpm_solver", "ddim", "ddpm", the name of a class
                 in diffusers, or one of its schedulers; None for the first.
             num_steps: of the scheduler; None for its usual number.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -184,7 +183,7 @@ class SlotDynamicsModel(HubModel):
 
     @without_gradients
     def decode(
-        self, slots: Slots, generator: torch.Generator | None = None
+        self, slots: Slots, generator: Generators | None = None
     ) -> tuple[Video, Float[Tensor, "batch time slots height width"] | None]:
         """The frames that the slots stand for, in [0, 1], and whose each pixel is.
 
@@ -192,7 +191,8 @@ class SlotDynamicsModel(HubModel):
 
         Args:
             slots: of any frames.
-            generator: draws what is random in the decoder.
+            generator: draws what is random in the decoder; one for each sample makes its frames
+                independent of the rest of the batch.
 
         Raises:
             InputError: if the model has no decoder.
