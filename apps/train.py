@@ -70,7 +70,7 @@ from support.interruption import (
 )
 from support.launching import check_launcher, check_precision, check_shards
 from support.logs import MetricsLog, Throughput
-from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
+from support.optimizers import WeightAverage, build_optimizer, check_gradients, set_learning_rate
 from support.options import DEFAULT_RECIPE, RunOptions, flatten, load_options
 from support.schedules import learning_rate_factor
 from support.scoring import draw, draw_progress, means, score
@@ -250,6 +250,8 @@ def main(
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     share = value.detach() / options.train.accumulation
                     totals[name] = totals.get(name, 0) + share
+        if step == start:
+            check_gradients(model)
         loss, norm, done = float(totals["loss"]), math.nan, step + 1
         stopping, skipped = agree(accelerator, [interruption.requested, not math.isfinite(loss)])
         culprit = "loss"

@@ -12,6 +12,8 @@ from slot_core import ConfigError, HubModel
 from support.options import OptimizerOptions
 from support.sharding import gathered
 
+MOST_NAMED = 4  # weights, in a sentence
+
 
 def build_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
     """Adam (AdamW with a weight decay) on all parameters that train.
@@ -38,6 +40,27 @@ def build_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.
     ]
     kind = torch.optim.AdamW if options.weight_decay else torch.optim.Adam
     return kind(groups, betas=options.betas, weight_decay=options.weight_decay)
+
+
+def check_gradients(model: nn.Module) -> None:
+    """See that a backward pass has reached all that trains.
+
+    Other weights would stay random, and on several processes the next step would wait for them.
+
+    Raises:
+        ConfigError: if it has not.
+    """
+    lost = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    if lost:
+        more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+        raise ConfigError(
+            f"no gradient reaches {', '.join(lost[:MOST_NAMED])}{more}, which would stay as they "
+            "began; leave that part out, or change the options by which it goes unused"
+        )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -98,6 +98,15 @@ def test_a_file_of_ours_starts_two_processes(tmp_path, tiny):
 
 
 @pytest.mark.slow
+def test_two_processes_wait_for_no_weights_that_implicit_gradients_miss(tmp_path, tiny):
+    launcher = [*LAUNCHER, str(APPS / "launch" / "multi_gpu.yaml"), "--num_processes", "2"]
+    changes = {"model.encoder.corrector.differentiation": "implicit", "train.num_steps": 3}
+    arguments = tiny(tmp_path / "run", **changes)
+    said = finish(start(arguments, launcher, {"ACCELERATE_USE_CPU": "true"}))
+    assert "2 process(es) on cpu" in said
+
+
+@pytest.mark.slow
 def test_the_file_of_fsdp_starts_shards(tmp_path, tiny):
     """Its settings are those that the app expects; the CPU is what is wrong here."""
     launcher = [*LAUNCHER, str(APPS / "launch" / "fsdp2.yaml"), "--num_processes", "2"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from slot_core import ConfigError
 from slot_decoders.models import SlotAutoencoder, presets
-from support.optimizers import WeightAverage, build_optimizer, set_learning_rate
+from support.optimizers import WeightAverage, build_optimizer, check_gradients, set_learning_rate
 from support.options import OptimizerOptions
 
 
@@ -41,6 +43,20 @@ def test_a_rate_for_a_decoder_that_does_not_train_is_refused(model: SlotAutoenco
         build_optimizer(model, options)
     with pytest.raises(ConfigError, match="this TokenizerModel has no decoder that trains"):
         build_optimizer(presets.dvae(tokenizer={"hidden_dim": 8}), options)
+
+
+def test_weights_that_nothing_reaches_are_named(model: SlotAutoencoder):
+    video = torch.rand(1, 1, 3, 16, 16)
+    model(video).total.backward()
+    check_gradients(model)
+    model.zero_grad()
+    corrector: Any = model.encoder.corrector
+    corrector.num_iterations, corrector.final_mlp = 1, False
+    model(video).total.backward()
+    with pytest.raises(ConfigError, match=r"r\.mlp\.1\.bias and 2 more, which would stay as"):
+        check_gradients(model)
+    corrector.mlp.requires_grad_(False)
+    check_gradients(model)
 
 
 def test_an_average_follows_fast_while_it_is_young(model: SlotAutoencoder):

@@ -246,6 +246,13 @@ def test_a_run_goes_on_with_what_suits_another_machine(tmp_path, tiny):
     assert call([*tiny(parted, **in_parts), "--resume"]) == 0
 
 
+def test_weights_that_no_gradient_reaches_are_told_at_the_first_step(tmp_path, tiny, capsys):
+    changes = {"num_iterations": 1, "final_mlp": False}
+    changes = {f"model.encoder.corrector.{key}": value for key, value in changes.items()}
+    assert call(tiny(tmp_path / "run", **changes)) == 2
+    assert "error: no gradient reaches encoder.corrector.mlp.0.weight, " in capsys.readouterr().err
+
+
 def test_a_run_goes_on_that_began_before_there_was_an_option(tmp_path, tiny, capsys):
     out = tmp_path / "run"
     assert call(tiny(out)) == 0

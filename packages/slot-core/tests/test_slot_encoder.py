@@ -301,6 +301,26 @@ def test_gradients_reach_every_parameter(video: Tensor, initializer: str, differ
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize("inertia", [0.0, 2.0])
+def test_implicit_gradients_miss_no_weight_that_trains(video: Tensor, inertia: float):
+    predictor = remembering() if inertia else None  # which only inertia lets them reach
+    encoder = make_encoder(
+        GaussianSlots(3, 10), differentiation="implicit", predictor=predictor, inertia=inertia
+    )
+    encoder(video).slots.square().sum().backward()
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    reached = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    assert trained == reached
+    assert not any(name.startswith("initializer.") for name in trained)
+
+
+def test_a_predictor_that_no_gradient_would_reach_is_refused():
+    with pytest.raises(
+        InputError, match="is implicit, by which no gradient reaches the predictor;"
+    ):
+        make_encoder(differentiation="implicit", predictor=remembering())
+
+
 def test_a_video_without_frames_is_refused(video: Tensor):
     with pytest.raises(InputError, match="the video has no frames; expected at least 1"):
         make_encoder()(video[:, :0])

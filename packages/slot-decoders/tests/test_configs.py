@@ -204,6 +204,7 @@ def test_a_configuration_is_frozen():
         UNUSUAL.num_slots = 5
 
 
+IMPLICIT = {"differentiation": "implicit"}
 REFUSED = {
     "unknown key": ({"num_slot": 5}, "unknown key 'num_slot'; did you mean 'num_slots'?"),
     "unknown nested key": (
@@ -228,6 +229,14 @@ REFUSED = {
     "no spread": (
         {"preprocessing": {"std": [0.5, 0.0, 0.5]}},
         "key 'preprocessing.std.1' has the value 0.0: .* greater than 0",
+    ),
+    "predictor that does not learn": (
+        {"encoder": {"predictor": {"type": "transformer"}, "corrector": IMPLICIT}},
+        "'differentiation' is implicit, by which no gradient reaches the 'predictor', which would",
+    ),
+    "first slots that do not learn": (
+        {"encoder": {"initializer": {"type": "conditioned"}, "corrector": IMPLICIT}},
+        "'differentiation' is implicit, by which no gradient reaches the 'initializer'",
     ),
     "even kernel": (
         {"decoder": {"kernel_size": 4}},

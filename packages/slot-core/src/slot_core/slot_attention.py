@@ -41,7 +41,7 @@ class SlotAttention(nn.Module):
             "unrolled": through all of them (paper).
             "implicit": through the last one only, which is the first-order Neumann
             approximation of the fixed point's implicit gradient (Chang et al. 2022,
-            arXiv 2207.00787, section 3); nothing reaches the first slots.
+            arXiv 2207.00787, section 3); nothing reaches the first slots, nor a predictor.
             "straight_through": as "implicit", and the first slots receive the gradient of the
             last iteration's input (BO-QSA, Jia et al. 2023, arXiv 2210.08990, equation 5).
         final_mlp: False leaves the MLP out of the last iteration, as STEVE's code does.

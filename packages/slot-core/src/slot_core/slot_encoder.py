@@ -33,7 +33,8 @@ class SlotEncoder(nn.Module):
         backbone: frames [B 3 H W] to a feature map; has ``feature_dim``.
         initializer: features of the first frame to the first slots.
         corrector: features and slots to slots, SlotAttention or another
-            (slot_core.protocols.Corrector); its ``feature_dim`` is ``projection_dim``.
+            (slot_core.protocols.Corrector); its ``feature_dim`` is ``projection_dim``. If its
+            ``differentiation`` is "implicit", no gradient reaches the initializer, which is frozen.
         projection_dim: width that the backbone's features are projected to, position by
             position (LayerNorm, Linear, ReLU, Linear).
         projection_hidden_dim: width between the two linear layers; None for the same.
@@ -50,6 +51,10 @@ class SlotEncoder(nn.Module):
             as in the gain of a Kalman filter: a slot that wins far fewer positions stays as it
             was predicted, so an object that is hidden keeps its slot. 0 in the papers.
         preprocessing: what a video goes through before the backbone; None for nothing.
+
+    Raises:
+        InputError: if no gradient would reach the predictor: the corrector's ``differentiation`` is
+            "implicit", and there is no inertia.
     """
 
     def __init__(
@@ -90,6 +95,14 @@ class SlotEncoder(nn.Module):
         self.initializer = initializer
         self.corrector = corrector
         self.predictor = predictor
+        if getattr(corrector, "differentiation", None) == "implicit":
+            if predictor is not None and not inertia:
+                raise InputError(
+                    "the corrector's differentiation is implicit, by which no gradient reaches the "
+                    "predictor; expected unrolled or straight_through, or no predictor"
+                )
+            # Data-parallel training waits for the gradient of every weight that is not frozen.
+            initializer.requires_grad_(False)
 
     def forward(
         self,

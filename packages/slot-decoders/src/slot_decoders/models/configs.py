@@ -214,6 +214,20 @@ class EncoderConfig(StrictConfig):
     inertia: float = Field(default=0.0, ge=0)
     preprocessing: PreprocessingConfig | None = None  # the model's own
 
+    @model_validator(mode="after")
+    def _has_gradients_everywhere(self) -> EncoderConfig:
+        before = {
+            "predictor": self.predictor is not None and not self.inertia,
+            "initializer": isinstance(self.initializer, ConditionedSlotsConfig),
+        }
+        for name, learns in before.items():
+            if learns and self.corrector.differentiation == "implicit":
+                raise ValueError(
+                    f"'differentiation' is implicit, by which no gradient reaches the '{name}', "
+                    "which would stay random; expected unrolled or straight_through"
+                )
+        return self
+
 
 class SpatialBroadcastConfig(StrictConfig):
     """slot_decoders.SpatialBroadcastDecoder."""
