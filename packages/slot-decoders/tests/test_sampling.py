@@ -12,6 +12,9 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from diffusers.schedulers.scheduling_sasolver import SASolverScheduler
+from diffusers.schedulers.scheduling_tcd import TCDScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -159,6 +162,31 @@ def test_every_scheduler_lets_beliefs_be_corrected(name: str):
     """Each belief is replaced by the nearest of two values, and so is where it ends."""
     made = run(name, correct=lambda clean: torch.where(clean > 0.5, 1.0, -1.0))
     torch.testing.assert_close(made, torch.where(CLEAN > 0.5, 1.0, -1.0), atol=0.1, rtol=0)
+
+
+OUT_OF_PLACE = {
+    "TCD": TCDScheduler(),
+    "UniPC": UniPCMultistepScheduler(predict_x0=False, final_sigmas_type="sigma_min"),
+    "SA-Solver": SASolverScheduler(algorithm_type="noise_prediction"),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_PLACE)
+@pytest.mark.parametrize("target", ["epsilon", "x0", "v"])
+def test_schedulers_that_do_not_heed_thresholding_correct_beliefs_too(name: str, target: Target):
+    made = run(OUT_OF_PLACE[name], target, correct=lambda x: torch.where(x > 0.5, 1.0, -1.0))
+    torch.testing.assert_close(made, torch.where(CLEAN > 0.5, 1.0, -1.0), atol=0.15, rtol=0)
+
+
+def test_a_scheduler_that_skips_its_place_is_refused():
+    class Heedless(DDIMScheduler):
+        def step(self, *args: Any, **options: Any) -> Any:
+            self.register_to_config(thresholding=False)
+            return super().step(*args, **options)
+
+    assert run(Heedless(), num_steps=2).isfinite().all()
+    with pytest.raises(InputError, match="Heedless has the setting 'thresholding' and a step that"):
+        run(Heedless(), num_steps=2, correct=torch.ones_like)
 
 
 def test_ddim_corrects_the_belief_and_keeps_the_noise_that_the_model_told():

@@ -264,8 +264,8 @@ def test_an_ancestral_step_equals_the_original(
     decoder = convert(weights, read_config(described)).decoder
     slots = outputs["slots"].flatten(0, -3)
     usual, steps = make_scheduler("ddpm", decoder.schedule, "epsilon")
-    scheduler, told = _with_correction(usual, decoder.correction)
-    assert told is None  # it has a place of its own for the correction
+    scheduler, place = _with_correction(usual, decoder.correction)
+    assert place is not None  # it has a place of its own for the correction
     scheduler.set_timesteps(steps)
     monkeypatch.setattr(
         diffusers.schedulers.scheduling_ddpm,

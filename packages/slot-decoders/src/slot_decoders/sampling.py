@@ -6,7 +6,7 @@ Three are set up as in the code of latent diffusion and SlotDiffusion: ``ddpm``,
 diffusers for noise of preserved variance can be named by its class, or given as it is.
 
 What a model believes the clean latents to be can be corrected at every step. SlotDiffusion
-replaces them by their nearest codes (its samplers' ``vq_denoised``). Schedulers that know
+replaces them by their nearest codes (its samplers' ``vq_denoised``). Schedulers that heed
 "thresholding" have a place for that; to the others the corrected belief is told as a prediction.
 """
 
@@ -52,6 +52,9 @@ DEFAULT_STEPS = 50  # of a scheduler that is named by its class
 # Settings of some schedulers that change how much noise there is at a time, and the values that
 # leave it as the model was trained with.
 SAME_NOISE = {"rescale_betas_zero_snr": False, "snr_shift_scale": 1.0}
+
+# "algorithm_type" of the solvers that compute with noise: where they threshold, most of them fail.
+NOISE_SOLVERS = ("dpmsolver", "sde-dpmsolver", "noise_prediction")
 
 
 @dataclass(frozen=True)
@@ -202,8 +205,7 @@ def denoise(
         )
     if correct is None and target == "x0" and "thresholding" not in scheduler.config:
         correct = _unchanged  # most schedulers without it take no clean latents
-    if correct is not None:
-        scheduler, correct = _with_correction(scheduler, correct)
+    scheduler, place = _with_correction(scheduler, correct)
     _set_steps(scheduler, num_steps, noise.device)
     _check_beginning(scheduler, num_steps, schedule.num_steps)
     options = _step_options(scheduler, generator, len(noise))
@@ -212,25 +214,61 @@ def denoise(
         seen = scheduler.scale_model_input(latents, time)
         times = time.to(noise.device, torch.float32).expand(len(noise))
         prediction = model(seen, times)
-        if correct is not None:
+        if correct is not None and place is None:
             signal, spread = _levels(schedule, float(time))
             clean = correct(_clean(seen, prediction, signal, spread, target))
             prediction = (signal * seen - clean) / spread
         latents = scheduler.step(prediction, time, latents, **options).prev_sample
+        if place is not None and not place.was_asked():
+            raise InputError(
+                f"the scheduler {type(scheduler).__name__} has the setting 'thresholding' and a "
+                f"step that does without; expected one such as {', '.join(SETTINGS)}"
+            )
         yield latents
 
 
-def _with_correction(scheduler: Any, correct: Correction) -> tuple[Any, Correction | None]:
-    """The scheduler that corrects at its own place, or one that takes velocities, and the rest.
+class _Place:
+    """Stands where a scheduler thresholds what is believed, and corrects that instead."""
+
+    def __init__(self, correct: Correction) -> None:
+        self.correct = correct
+        self.asked = False
+
+    def __call__(self, clean: Latents) -> Latents:
+        self.asked = True
+        return self.correct(clean)
+
+    def was_asked(self) -> bool:
+        """Whether it was since the last time that this was called."""
+        asked, self.asked = self.asked, False
+        return asked
+
+
+def _with_correction(scheduler: Any, correct: Correction | None) -> tuple[Any, _Place | None]:
+    """The scheduler that corrects at its own place, and that; or one that takes velocities.
 
     A velocity tells clean latents without loss at any time: epsilon does not where little signal
     is left.
     """
-    if "thresholding" in scheduler.config:
-        scheduler = scheduler.from_config(scheduler.config, thresholding=True)
-        scheduler._threshold_sample = correct
+    if correct is None:
         return scheduler, None
-    return scheduler.from_config(scheduler.config, prediction_type=PREDICTION_TYPES["v"]), correct
+    if not _has_place(scheduler):
+        return scheduler.from_config(scheduler.config, prediction_type=PREDICTION_TYPES["v"]), None
+    place = _Place(correct)
+    scheduler = scheduler.from_config(scheduler.config, thresholding=True)
+    scheduler._threshold_sample = place
+    return scheduler, place
+
+
+def _has_place(scheduler: Any) -> bool:
+    """Whether each step heeds "thresholding": not of TCD, which has the setting all the same, and
+    not of solvers that compute with noise instead of clean latents."""
+    settings = scheduler.config
+    with_noise = settings.get("algorithm_type") in NOISE_SOLVERS or not settings.get(
+        "predict_x0", True
+    )
+    is_tcd = isinstance(scheduler, import_diffusers("sampling").TCDScheduler)
+    return "thresholding" in settings and not with_noise and not is_tcd
 
 
 def _unchanged(latents: Latents) -> Latents:
