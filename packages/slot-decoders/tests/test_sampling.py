@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_deis_multistep import DEISMultistepScheduler
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
@@ -229,6 +230,43 @@ def test_a_scheduler_does_not_change_the_noise_of_the_training(scheduler: object
     torch.testing.assert_close(
         made.alphas_cumprod.double(), SCHEDULE.signal**2, atol=1e-6, rtol=1e-4
     )
+
+
+FLOWS = {  # each scheduler takes those that it knows
+    "use_flow_sigmas": True,
+    "prediction_type": "flow_prediction",
+    "use_dynamic_shifting": True,
+    "shift_terminal": 0.1,
+}
+
+
+@pytest.mark.parametrize(
+    "kind", [UniPCMultistepScheduler, DEISMultistepScheduler, SASolverScheduler]
+)
+@pytest.mark.parametrize("target", ["epsilon", "v"])
+def test_a_scheduler_of_flows_takes_the_noise_of_the_training(kind: Any, target: Target):
+    torch.testing.assert_close(run(kind.from_config(FLOWS), target), CLEAN, atol=0.15, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [UniPCMultistepScheduler, DEISMultistepScheduler])
+def test_steps_may_share_a_time_once_it_is_rounded(kind: Any):
+    short = NoiseSchedule(num_steps=10, beta_start=0.1, beta_end=0.9)
+    scheduler, _ = make_scheduler(kind(use_karras_sigmas=True), short, "epsilon")
+    path = denoise(
+        lambda noisy, _: torch.zeros_like(noisy),
+        torch.ones(1, 1, 2, 2),
+        scheduler,
+        short,
+        "epsilon",
+        num_steps=10,
+    )
+    assert [bool(latents.isfinite().all()) for latents in path] == [True] * 10
+    assert scheduler.timesteps[0] == scheduler.timesteps[1]
+
+
+def test_a_solver_of_noise_that_would_end_without_any_is_refused():
+    with pytest.raises(InputError, match=r"predict_x0=False, .* final_sigmas_type='sigma_m"):
+        make_scheduler(UniPCMultistepScheduler(predict_x0=False), SCHEDULE, "epsilon")
 
 
 def test_a_scheduler_that_does_not_lead_to_pictures_is_refused():

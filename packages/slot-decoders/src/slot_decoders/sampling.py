@@ -50,9 +50,14 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], int]] = {
 DEFAULT_SCHEDULER = "dpm_solver"
 DEFAULT_STEPS = 50  # of a scheduler that is named by its class
 # Settings of some schedulers that change how much noise there is at a time, and the values that
-# leave it as the model was trained with.
-SAME_NOISE = {"rescale_betas_zero_snr": False, "snr_shift_scale": 1.0}
-
+# leave it as the model was trained with. Those of flows have another kind of noise altogether.
+SAME_NOISE = {
+    "rescale_betas_zero_snr": False,
+    "snr_shift_scale": 1.0,
+    "use_flow_sigmas": False,
+    "use_dynamic_shifting": False,
+    "shift_terminal": None,
+}
 # "algorithm_type" of the solvers that compute with noise: where they threshold, most of them fail.
 NOISE_SOLVERS = ("dpmsolver", "sde-dpmsolver", "noise_prediction")
 
@@ -141,6 +146,11 @@ def make_scheduler(scheduler: Any, schedule: NoiseSchedule, target: Target) -> t
         trained_betas=schedule.betas.tolist(),
         prediction_type=PREDICTION_TYPES[target],
     )
+    if not made.config.get("predict_x0", True) and made.config.final_sigmas_type == "zero":
+        raise InputError(
+            f"the scheduler {kind.__name__} has predict_x0=False, which has no end without noise; "
+            "expected final_sigmas_type='sigma_min' with it"
+        )
     # With an offset the steps are from the second time on, so there is one less than of all.
     most = schedule.num_steps // 2 if made.config.get("steps_offset") else schedule.num_steps
     return made, max(1, min(steps, most))
@@ -289,6 +299,9 @@ def _set_steps(scheduler: Any, num_steps: int, device: torch.device) -> None:
         raise InputError(
             f"num_steps is {num_steps}, which {name} does not take ({reason})"
         ) from None
+    if hasattr(scheduler, "set_begin_index"):
+        # Otherwise it is looked for by its time, which several may share once they are rounded.
+        scheduler.set_begin_index(0)
 
 
 def _check_beginning(scheduler: Any, num_steps: int, trained: int) -> None:
