@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_deis_multistep import DEISMultistepScheduler
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
+from diffusers.schedulers.scheduling_euler_ancestral_discrete import (
+    EulerAncestralDiscreteScheduler,
+)
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_sasolver import SASolverScheduler
@@ -393,6 +397,51 @@ def test_a_scheduler_that_draws_takes_the_generator():
 
     torch.testing.assert_close(second(1), second(1))
     assert not torch.allclose(second(1), second(2), atol=0.1)
+
+
+class SeededScheduler(EulerAncestralDiscreteScheduler):
+    """As diffusers' DPMSolverSDEScheduler, it takes a seed and no generator in its steps."""
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        trained_betas: list[float] | None = None,
+        prediction_type: str = "epsilon",
+        noise_sampler_seed: int | None = None,
+    ) -> None:
+        super().__init__(
+            num_train_timesteps, trained_betas=trained_betas, prediction_type=prediction_type
+        )
+        self.own = torch.Generator()
+        self.own.manual_seed(self.own.seed() if noise_sampler_seed is None else noise_sampler_seed)
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Any:
+        return super().step(model_output, timestep, sample, generator=self.own)
+
+
+def test_a_scheduler_that_draws_from_a_seed_takes_it_from_the_generator():
+    def second(seed: int, own: int | None = None) -> Tensor:
+        made, _ = make_scheduler(SeededScheduler(noise_sampler_seed=own), SCHEDULE, "epsilon")
+        path = denoise(
+            oracle("epsilon"),
+            torch.ones(1, 3, 4, 4),
+            made,
+            SCHEDULE,
+            "epsilon",
+            num_steps=5,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return list(path)[1]
+
+    torch.testing.assert_close(second(1), second(1))
+    assert not torch.allclose(second(1), second(2), atol=0.1)
+    torch.testing.assert_close(second(1, own=3), second(2, own=3))  # what is given is kept
+
+
+def test_a_scheduler_whose_packages_are_missing_names_them():
+    with pytest.raises(InputError, match=r"SDEScheduler needs packages .* installed: torchsde$"):
+        make_scheduler("DPMSolverSDEScheduler", SCHEDULE, "epsilon")
 
 
 def test_latents_know_no_bounds_and_ancestral_sampling_takes_the_smaller_variance():

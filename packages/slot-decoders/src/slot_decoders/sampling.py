@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -177,6 +178,12 @@ def _scheduler_class(diffusers: Any, name: str) -> Any:
             f"there is no scheduler '{name}'; expected {', '.join(SETTINGS)}, or the name of a "
             f"class in diffusers such as EulerDiscreteScheduler"
         )
+    # In place of a class whose packages are not all there, diffusers has one that names them.
+    missing = [package for package in getattr(found, "_backends", ()) if not find_spec(package)]
+    if missing:
+        raise InputError(
+            f"the scheduler {name} needs packages that are not installed: {', '.join(missing)}"
+        )
     return found
 
 
@@ -215,6 +222,7 @@ def denoise(
         )
     if correct is None and target == "x0" and "thresholding" not in scheduler.config:
         correct = _unchanged  # most schedulers without it take no clean latents
+    scheduler = _with_seed(scheduler, generator)
     scheduler, place = _with_correction(scheduler, correct)
     _set_steps(scheduler, num_steps, noise.device)
     _check_beginning(scheduler, num_steps, schedule.num_steps)
@@ -235,6 +243,14 @@ def denoise(
                 f"step that does without; expected one such as {', '.join(SETTINGS)}"
             )
         yield latents
+
+
+def _with_seed(scheduler: Any, generator: torch.Generator | None) -> Any:
+    """The scheduler; one that draws from a seed of its own, and has none, gets it drawn."""
+    if generator is None or scheduler.config.get("noise_sampler_seed", 0) is not None:
+        return scheduler
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+    return scheduler.from_config(scheduler.config, noise_sampler_seed=int(seed))
 
 
 class _Place:
