@@ -35,7 +35,8 @@ def weights() -> dict[str, Tensor]:
     torch.manual_seed(0)
     named = ORIGIN.state_dict_map(CONFIG).to_theirs(build_model(CONFIG).state_dict())
     grids = {
-        f"{side}_pos_embedding.grid": torch.zeros(1, 8, 8, 4) for side in ("encoder", "decoder")
+        f"{side}_pos_embedding.grid": torch.zeros(1, *size, 4)
+        for side, size in (("encoder", ARGUMENTS["resolution"]), ("decoder", (8, 8)))
     }
     return {name: value.clone() for name, value in (named | grids).items()}
 

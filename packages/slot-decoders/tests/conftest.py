@@ -160,9 +160,8 @@ def foreign_weights() -> Callable[[dict[str, Any]], dict[str, Tensor]]:
             name: value + 0.1 * torch.randn_like(value)
             for name, value in model.state_dict().items()
         }
-        grids = {
-            f"{side}_pos_embedding.grid": torch.zeros(1, 4, 4, 4) for side in ("encoder", "decoder")
-        }
-        return origin.state_dict_map(config).to_theirs(noise) | grids
+        names = origin.state_dict_map(config)
+        grids = {n: torch.zeros(s) for n, s in names.implied.items() if isinstance(s, tuple)}
+        return names.to_theirs(noise) | grids
 
     return make

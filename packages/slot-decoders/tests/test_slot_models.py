@@ -215,6 +215,51 @@ def test_foreign_readouts_load_and_go_back():
     assert made.num_slots == 4
 
 
+def test_a_readout_of_other_pairs_is_refused():
+    weights = {
+        "comb_idx": torch.arange(20),  # the ten pairs of five slots
+        "linear1.weight": torch.randn(5, 12),
+        "linear1.bias": torch.randn(5),
+        "linear2.weight": torch.randn(1, 5),
+        "linear2.bias": torch.randn(1),
+    }
+    with pytest.raises(
+        CheckpointError, match=r"comb_idx has the shape \[20\], .* asks for \[12\]$"
+    ):
+        convert(weights, READOUT)
+
+
+def test_the_positions_of_a_foreign_slotformer_say_how_many_frames_it_sees():
+    changes = {
+        "num_slots": 3,
+        "dynamics": {**DYNAMICS, "burn_in": 7, "model_dim": 8, "slot_encoding": "sine"},
+        "decoder": {"type": "diffusion"},
+    }
+    config = SlotDynamicsConfig.parse(changes, source="test")
+    implied = get_origin("slotdiffusion").state_dict_map(config).implied
+    assert implied["rollouter.enc_t_pe"] == (1, 7, 8)
+    assert implied["rollouter.enc_slots_pe"] == (1, 3, 8)
+
+
+def test_what_a_checkpoint_says_of_its_configuration_is_read(reference_data: Path):
+    for case, key, changes, told in (
+        ("sa_ldm_a", "dec_dict.diffusion_dict", {"linear_end": 0.02}, r"dm_decoder\.betas is 0"),
+        ("sa_a", "", {"resolution": [128, 128]}, r"encoder_pos_embedding\.grid has the shape"),
+        ("slotformer_a", "rollout_dict", {"history_len": 8}, r"rollouter\.enc_t_pe has the shape"),
+        ("readout_a", "readout_dict", {"num_slots": 8}, r"comb_idx has the shape \[20\]"),
+    ):
+        folder = reference_data / "golden" / case
+        described = json.loads((folder / "config.json").read_text())
+        weights = load_file(folder / "state_dict.safetensors")
+        convert(weights, described)
+        changed = described["args"]
+        for part in filter(None, key.split(".")):
+            changed = changed[part]
+        changed |= changes
+        with pytest.raises(CheckpointError, match=told):
+            convert(weights, described)
+
+
 def test_a_foreign_readout_is_the_original(
     reference_data: Path, assert_near: Callable[[Tensor, Tensor, float], None]
 ):

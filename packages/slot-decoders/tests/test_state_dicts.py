@@ -51,6 +51,23 @@ def test_a_missing_surplus_or_misshapen_tensor_is_named(
         convert({**weights, name: weights[name][:, None]}, small, source="file")
 
 
+@pytest.mark.parametrize(
+    ("resolution", "broadcast", "tensor", "sizes"),
+    [
+        ([16, 16], [8, 8], "decoder", r"\[1, 4, 4, 4\], the configuration asks for \[1, 8, 8, 4\]"),
+        ([72, 72], [18, 18], "encoder", r"\[1, 16, 16, 4\], .* asks for \[1, 36, 36, 4\]"),
+    ],
+)
+def test_positions_of_another_size_are_named(
+    small: dict, foreign_weights: Make, resolution: list, broadcast: list, tensor: str, sizes: str
+):
+    other = merge(small, {"resolution": resolution, "dec_dict": {"dec_resolution": broadcast}})
+    with pytest.raises(
+        CheckpointError, match=rf"file: {tensor}_pos_embedding\.grid has the shape {sizes}"
+    ):
+        convert(foreign_weights(small), other, source="file")
+
+
 def test_many_missing_tensors_are_counted(small: dict, foreign_weights: Make):
     weights = {k: v for k, v in foreign_weights(small).items() if "mlp" not in k}
     with pytest.raises(CheckpointError, match=r"mlp\.1\.bias and 3 more$"):

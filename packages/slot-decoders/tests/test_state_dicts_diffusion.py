@@ -71,7 +71,7 @@ ARGUMENTS: dict[str, Any] = {
         "cond_stage_key": "slots",
     },
 }
-DESCRIBED = {"cls": "SADiffusion", "args": ARGUMENTS}
+DESCRIBED: dict[str, Any] = {"cls": "SADiffusion", "args": ARGUMENTS}
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,29 @@ def test_an_average_of_other_weights_is_refused(weights: dict[str, Tensor], aver
     more = {**weights, f"{AVERAGE}another": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"file: the averaged weights .* differ by another$"):
         convert(more, DESCRIBED, averaged=averaged, source="file")
+
+
+BETAS = torch.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"linear_start": 0.001}, r"betas is 0\.0015 at 0, .* asks for 0\.001"),
+        ({"linear_end": 0.02}, r"betas is 0\.00\d+ at \d+, .* asks for 0\.00\d+"),
+        ({"timesteps": 500}, r"\w+ has the shape \[1000\], .* asks for \[500\]"),
+    ],
+)
+def test_the_noise_of_another_configuration_is_named(
+    weights: dict[str, Tensor], changes: dict[str, Any], told: str
+):
+    saved = weights | {"dm_decoder.betas": BETAS, "dm_decoder.alphas_bar": BETAS}
+    for kind in (torch.float32, torch.float16, torch.bfloat16):  # as it was saved
+        assert convert(saved | {"dm_decoder.betas": BETAS.to(kind)}, DESCRIBED).training is False
+    other = copy.deepcopy(DESCRIBED)
+    other["args"]["dec_dict"]["diffusion_dict"] |= changes
+    with pytest.raises(CheckpointError, match=rf"^file: dm_decoder\.{told}$"):
+        convert(saved, other, source="file")
 
 
 Change = Callable[[dict[str, Any]], Any]

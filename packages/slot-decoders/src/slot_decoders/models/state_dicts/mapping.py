@@ -3,7 +3,8 @@
 A table pairs modules (or single parameters) of a model of ours with those of the foreign one;
 below such a pair both sides use PyTorch's own names (``weight``, ``bias``, ``weight_ih``). It is
 strict both ways: every foreign tensor is used or ignored for a stated reason, and every tensor
-of ours is filled.
+of ours is filled. What is ignored because it follows from the configuration is compared with it:
+otherwise weights would be taken under another's configuration.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from torch import Tensor
 
 from slot_core import CheckpointError
 
+# Foreign tensor -> its shape, or its numbers along one axis, that a configuration implies.
+Implied = dict[str, tuple[int, ...] | Tensor]
+# How far numbers may be from those of the configuration: a checkpoint in half precision rounds.
+ROUNDING = 5e-3
+
 
 @dataclass(frozen=True)
 class StateDictMap:
@@ -26,12 +32,14 @@ class StateDictMap:
         ignored: foreign tensor -> why we need none.
         batched: our parameters that the foreign system stores with a leading axis of size 1.
         pointwise: our linear layers' weights that it stores as convolutions of one pixel.
+        implied: what the configuration says of those ignored tensors that follow from it.
     """
 
     names: Mapping[str, str]
     ignored: Mapping[str, str] = field(default_factory=dict)
     batched: frozenset[str] = frozenset()
     pointwise: frozenset[str] = frozenset()
+    implied: Implied = field(default_factory=dict)
 
     def to_ours(
         self, theirs: Mapping[str, Tensor], own: Mapping[str, Tensor], *, source: str
@@ -44,21 +52,20 @@ class StateDictMap:
             source: the file that ``theirs`` come from, for error messages.
 
         Raises:
-            CheckpointError: naming a tensor that is missing, unknown or of another shape.
+            CheckpointError: naming a tensor that is missing, unknown, of another shape, or not
+                what the configuration implies.
         """
         pairs = self.pairs(own, source=source)
         needed = set(pairs.values())
         _refuse(f"{source}: lacks", sorted(needed - theirs.keys()))
         _refuse(f"{source}: has the unknown", sorted(theirs.keys() - needed - self.ignored.keys()))
+        for name, implied in self.implied.items():
+            if name in theirs:
+                _check_implied(name, theirs[name], implied, source)
         converted = {}
         for our_name, their_name in pairs.items():
             value = theirs[their_name]
-            expected = self._their_shape(our_name, own[our_name])
-            if value.shape != expected:
-                raise CheckpointError(
-                    f"{source}: {their_name} has the shape {list(value.shape)}, "
-                    f"the configuration asks for {list(expected)}"
-                )
+            _check_shape(their_name, value, self._their_shape(our_name, own[our_name]), source)
             value = value.reshape(own[our_name].shape)
             converted[our_name] = value.float() if value.is_floating_point() else value
         return converted
@@ -112,11 +119,7 @@ class Tensors(dict[str, Tensor]):
         if name not in self:
             raise CheckpointError(f"{self.source}: lacks weights {name}")
         value = self.pop(name)
-        if tuple(value.shape) != shape:
-            raise CheckpointError(
-                f"{self.source}: {name} has the shape {list(value.shape)}, "
-                f"the configuration asks for {list(shape)}"
-            )
+        _check_shape(name, value, shape, self.source)
         return value.float()
 
 
@@ -142,6 +145,30 @@ def unwrap(checkpoint: object, *, source: str) -> dict[str, Tensor]:
     if all(name.startswith("module.") for name in checkpoint):
         return {name.removeprefix("module."): value for name, value in checkpoint.items()}
     return dict(checkpoint)
+
+
+def _check_shape(name: str, value: Tensor, expected: tuple[int, ...], source: str) -> None:
+    if tuple(value.shape) != tuple(expected):
+        raise CheckpointError(
+            f"{source}: {name} has the shape {list(value.shape)}, "
+            f"the configuration asks for {list(expected)}"
+        )
+
+
+def _check_implied(
+    name: str, value: Tensor, implied: tuple[int, ...] | Tensor, source: str
+) -> None:
+    if isinstance(implied, tuple):
+        _check_shape(name, value, implied, source)
+        return
+    _check_shape(name, value, tuple(implied.shape), source)
+    near = torch.isclose(value.to(implied), implied, rtol=ROUNDING, atol=0)
+    if not near.all():
+        place = int((~near).nonzero()[0])
+        raise CheckpointError(
+            f"{source}: {name} is {float(value[place]):.6g} at {place}, "
+            f"the configuration asks for {float(implied[place]):.6g}"
+        )
 
 
 def _refuse(problem: str, names: list[str]) -> None:

@@ -85,24 +85,28 @@ def state_dict_map(config: Any) -> StateDictMap:
     if isinstance(config, TokenizerModelConfig):
         return tokenizer_map(config.tokenizer)
     if isinstance(config, RelationReadoutConfig):
-        return readout.readout_map()
+        return readout.readout_map(config)
     if isinstance(config, SlotDynamicsConfig):
         return dynamics.dynamics_map(config)
     assert isinstance(config, SlotAutoencoderConfig)
     names = encoder.encoder_names(config.encoder) | video.predictor_names(config.encoder.predictor)
     batched = frozenset({"encoder.initializer.slots"})
+    implied = encoder.encoder_implied(config.encoder, config.preprocessing)
     if isinstance(config.decoder, TransformerConfig):
         names |= tokens.token_names(config.decoder)
         ignored = tokens.token_masks(config.decoder)
-        return StateDictMap(names, encoder.IGNORED | ignored, batched | tokens.BATCHED)
+        ignored, batched = encoder.IGNORED | ignored, batched | tokens.BATCHED
+        return StateDictMap(names, ignored, batched, implied=implied)
     if isinstance(config.decoder, DiffusionConfig):
         names |= diffusion.diffusion_names(config.decoder)
         ignored, linear = encoder.IGNORED | diffusion.IGNORED, diffusion.diffusion_pointwise()
-        return StateDictMap(names, ignored, batched, linear)
+        implied |= diffusion.diffusion_implied(config.decoder)
+        return StateDictMap(names, ignored, batched, linear, implied)
     if not isinstance(config.decoder, SpatialBroadcastConfig):
         raise ConfigError(f"their code has no decoder of the type '{config.decoder.type}'")
     names |= mixture.mixture_names(config.decoder)
-    return StateDictMap(names, encoder.IGNORED | mixture.IGNORED, batched)
+    implied |= mixture.mixture_implied(config.decoder)
+    return StateDictMap(names, encoder.IGNORED | mixture.IGNORED, batched, implied=implied)
 
 
 def tokenizer_map(config: TokenizerConfig) -> StateDictMap:

@@ -22,6 +22,7 @@ from slot_decoders.models.configs import (
     SlotAutoencoderConfig,
     VQVAEConfig,
 )
+from slot_decoders.models.state_dicts.mapping import Implied
 from slot_decoders.models.state_dicts.slotdiffusion_encoder import EncoderSide
 from slot_decoders.models.state_dicts.slotdiffusion_unet import UNetArguments, unet_names
 from slot_decoders.models.state_dicts.slotdiffusion_video import VideoSide
@@ -30,7 +31,7 @@ from slot_decoders.models.state_dicts.slotdiffusion_vqvae import (
     pointwise_names,
     vqvae_names,
 )
-from slot_decoders.sampling import Target
+from slot_decoders.sampling import NoiseSchedule, Target
 
 UNET, AVERAGE = "dm_decoder.model.", "dm_decoder.model_ema."
 OUR_TOKENIZER = "decoder.tokenizer.network."
@@ -143,6 +144,13 @@ def diffusion_names(config: DiffusionConfig) -> dict[str, str]:
     if isinstance(config.tokenizer, VQVAEConfig):
         names |= vqvae_names(config.tokenizer, OUR_TOKENIZER, "dm_decoder.vae.vqvae.")
     return names
+
+
+def diffusion_implied(config: DiffusionConfig) -> Implied:
+    """What the configuration says of the tables of the noise schedule."""
+    noise = NoiseSchedule(**config.noise.model_dump())
+    tables: Implied = dict.fromkeys(IGNORED, (noise.num_steps,))
+    return tables | {"dm_decoder.betas": noise.betas}
 
 
 def diffusion_pointwise() -> frozenset[str]:

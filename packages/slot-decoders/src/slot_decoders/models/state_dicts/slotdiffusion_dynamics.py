@@ -122,15 +122,18 @@ def dynamics_map(config: SlotDynamicsConfig) -> StateDictMap:
             "diffusion"
         )
     ignored, names, batched = dict(diffusion.IGNORED), {}, set()
-    for ours, theirs, kind in (
-        ("time_encoding", "enc_t_pe", config.dynamics.time_encoding),
-        ("slot_encoding", "enc_slots_pe", config.dynamics.slot_encoding),
+    implied = diffusion.diffusion_implied(config.decoder)
+    for ours, theirs, kind, length in (
+        ("time_encoding", "enc_t_pe", config.dynamics.time_encoding, config.dynamics.burn_in),
+        ("slot_encoding", "enc_slots_pe", config.dynamics.slot_encoding, config.num_slots),
     ):
         if kind == "learned":
             names[f"dynamics.{ours}"] = f"rollouter.{theirs}"
             batched.add(f"dynamics.{ours}")
         else:
             ignored[f"rollouter.{theirs}"] = FIXED
+            if kind is not None:
+                implied[f"rollouter.{theirs}"] = (1, length, config.dynamics.model_dim)
     for ours, theirs in (
         ("input", "in_proj"),
         ("layers", "transformer_encoder.layers"),
@@ -138,4 +141,5 @@ def dynamics_map(config: SlotDynamicsConfig) -> StateDictMap:
     ):
         names[f"dynamics.{ours}"] = f"rollouter.{theirs}"
     names |= diffusion.diffusion_names(config.decoder)
-    return StateDictMap(names, ignored, frozenset(batched), diffusion.diffusion_pointwise())
+    pointwise = diffusion.diffusion_pointwise()
+    return StateDictMap(names, ignored, frozenset(batched), pointwise, implied)

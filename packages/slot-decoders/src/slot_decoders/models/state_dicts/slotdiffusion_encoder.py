@@ -11,6 +11,7 @@ stage is left out has three.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -30,6 +31,7 @@ from slot_decoders.models.configs import (
     ViTConfig,
 )
 from slot_decoders.models.state_dicts import slotdiffusion_dino as dino
+from slot_decoders.models.state_dicts.mapping import Implied
 
 # Larger pictures are halved by the first of the plain convolutions.
 LARGEST_UNHALVED_HEIGHT = 64
@@ -152,6 +154,25 @@ def encoder_names(config: EncoderConfig) -> dict[str, str]:
         "encoder.corrector.gru": "slot_attention.gru",
         "encoder.corrector.mlp": "slot_attention.mlp",
     }
+
+
+def encoder_implied(config: EncoderConfig, preprocessing: PreprocessingConfig) -> Implied:
+    """Shape of the positions: of the features of pictures that are prepared in this way."""
+    preprocessing = config.preprocessing or preprocessing
+    backbone = config.backbone
+    if isinstance(backbone, TokenFeaturesConfig):
+        return {}
+    if isinstance(backbone, ViTConfig):
+        size = [side // backbone.patch_size for side in preprocessing.image_size]
+    else:
+        size = list(preprocessing.image_size)
+        if isinstance(backbone, CNNConfig):
+            strides = backbone.strides
+        else:
+            strides = (2,) * (backbone.num_stages - 1)
+        for stride in strides:
+            size = [math.ceil(side / stride) for side in size]
+    return {"encoder_pos_embedding.grid": (1, *size, 4)}
 
 
 def backbone_names(config: BackboneConfig) -> dict[str, str]:

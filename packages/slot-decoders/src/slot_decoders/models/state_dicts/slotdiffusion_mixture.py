@@ -17,6 +17,7 @@ from slot_decoders.models.configs import (
     SlotAutoencoderConfig,
     SpatialBroadcastConfig,
 )
+from slot_decoders.models.state_dicts.mapping import Implied
 from slot_decoders.models.state_dicts.slotdiffusion_encoder import EncoderSide
 from slot_decoders.models.state_dicts.slotdiffusion_video import VideoSide
 
@@ -65,6 +66,11 @@ class SAArguments(EncoderSide):
 
 class SAViArguments(VideoSide, SAArguments):
     """The constructor arguments of ``SAVi``: those of ``SA``, and a predictor."""
+
+
+def mixture_implied(config: SpatialBroadcastConfig) -> Implied:
+    """Shape of the positions, which follows from the configuration."""
+    return {"decoder_pos_embedding.grid": (1, *config.broadcast_size, 4)}
 
 
 def mixture_names(config: SpatialBroadcastConfig) -> dict[str, str]:

@@ -34,9 +34,11 @@ class PhysionReadoutArguments(StrictConfig):
         )
 
 
-def readout_map() -> StateDictMap:
+def readout_map(config: RelationReadoutConfig) -> StateDictMap:
     """Our readout's modules -> theirs."""
+    pairs = config.num_slots * (config.num_slots - 1) // 2
     return StateDictMap(
         names={"readout.relation.0": "linear1", "readout.output": "linear2"},
         ignored={"comb_idx": "all pairs of slots, which follow from their number"},
+        implied={"comb_idx": (2 * pairs,)},
     )
