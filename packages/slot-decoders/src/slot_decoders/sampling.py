@@ -245,11 +245,13 @@ def denoise(
         yield latents
 
 
-def _with_seed(scheduler: Any, generator: torch.Generator | None) -> Any:
-    """The scheduler; one that draws from a seed of its own, and has none, gets it drawn."""
+def _with_seed(scheduler: Any, generator: Generators | None) -> Any:
+    """The scheduler; one that draws from a seed of its own, and has none, gets it drawn, by the
+    first of several generators."""
     if generator is None or scheduler.config.get("noise_sampler_seed", 0) is not None:
         return scheduler
-    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+    first = generator if isinstance(generator, torch.Generator) else generator[0]
+    seed = torch.randint(2**63 - 1, (), generator=first, device=first.device)
     return scheduler.from_config(scheduler.config, noise_sampler_seed=int(seed))
 
 
