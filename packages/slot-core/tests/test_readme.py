@@ -29,6 +29,7 @@ def test_the_snippets_run_and_give_what_the_text_says(namespace: dict):
     assert namespace["output"].slots.shape == (2, 6, 5, 32)
     assert namespace["output"].attention.shape == (2, 6, 5, 1024)
     assert namespace["slots"].shape == (2, 5, 32)  # the stream's
+    assert not namespace["state"].slots.requires_grad  # or it would keep the graph of every frame
     assert namespace["followed"].slots.shape == (1, 6, 5, 32)
     assert namespace["patches"].shape == (2, 384, 4, 6)
     assert Path("readout/model.safetensors").is_file()

@@ -21,6 +21,8 @@ def test_a_snippet_runs_and_its_shapes_are_true(
     for name, shape in stated:
         assert list(names[name].shape) == [int(size) for size in shape.split()], name
     assert len(stated) == (3, 1, 0, 2, 1, 1, 1)[number]
+    if "state" in names:  # of a stream, where it would keep the graph of every frame
+        assert not names["state"].slots.requires_grad
 
 
 def test_the_snippets_are_found():

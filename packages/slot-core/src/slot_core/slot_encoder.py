@@ -154,6 +154,8 @@ class SlotEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "batch slots dim"], EncoderState]:
         """Slots of the next frame of a stream; equal to what ``forward`` gives for it.
 
+        A stream runs under ``torch.no_grad()`` unless it trains: with gradients its state keeps
+        all frames before.
         Arguments and errors are those of ``forward``.
         """
         if frame.ndim != 4:
