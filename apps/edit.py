@@ -35,7 +35,7 @@ from slot_eval.commands.common import ModelOptions, parse_model_options
 from support.command_line import run
 from support.devices import usable_device
 from support.findings import check_free
-from support.pictures import colour, moments, pixels, sheet, spotlight
+from support.pictures import colour, fitted, moments, pixels, sheet, spotlight
 from support.scenes import (
     Painter,
     Scene,
@@ -144,16 +144,17 @@ def places_kept(gone: Bool[np.ndarray, "time height width"]) -> Bool[Tensor, "ti
 def overview_row(
     scene: Scene, time: int, before: np.ndarray, after: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """One row of the overview, by heading; what the model paints has the model's size."""
+    """One row of the overview, by heading, reduced at once: large photos would fill the memory."""
     picture, labels = scene.frames[time], scene.labels[time]
     row = {
-        "picture": picture,
-        "slots": colour(labels + 1),
-        "reconstruction": before,
-        "edited": after,
+        "picture": np.array(fitted(picture)),
+        "slots": np.array(fitted(colour(labels + 1))),
+        "reconstruction": np.array(fitted(before)),
+        "edited": np.array(fitted(after)),
     }
     for number in range(scene.slots.shape[1]):
-        row[f"slot {number}"] = spotlight(picture, (labels == number).astype(np.float32))
+        alone = spotlight(picture, (labels == number).astype(np.float32))
+        row[f"slot {number}"] = np.array(fitted(alone))
     return row
 
 

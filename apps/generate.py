@@ -31,7 +31,7 @@ from slot_eval.commands.common import ModelOptions, parse_model_options
 from support.command_line import run
 from support.devices import usable_device
 from support.findings import check_free
-from support.pictures import moments, pixels, sheet, spotlight
+from support.pictures import fitted, moments, pixels, sheet, spotlight
 from support.scenes import Painter, Scene, find_places, look, open_model, write_scene
 from support.slot_sets import compose, find_concepts, shifted
 
@@ -115,9 +115,9 @@ def from_scenes(
     for scene, members in zip(scenes, slots, strict=True):
         painted = pixels(painter.paint(members[None]))[0]
         write_scene(out / "generated", scene.name, painted)
-        for time in moments(len(scene.frames)):
-            columns["picture"].append(scene.frames[time])
-            columns[how].append(painted[time])
+        for time in moments(len(scene.frames)):  # reduced at once: videos would fill the memory
+            columns["picture"].append(np.array(fitted(scene.frames[time])))
+            columns[how].append(np.array(fitted(painted[time])))
     return columns
 
 

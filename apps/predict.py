@@ -41,11 +41,9 @@ from support.futures import Foresight, Future, check_future, open_foresight
 from support.hints import Hint, check_hint, read_hint
 from support.pictures import MAX_SLOTS, Picture, moments, pixels
 from support.places import batches, find
-from support.videos import Video, chunks, open_video
+from support.videos import MAX_BATCH_PIXELS, Video, chunks, open_video
 
 NUM_SHOWN = 8  # pictures in the overview, or frames of videos
-# Masks are made at the pictures' own size: with 11 slots, 4 megapixels of them take 185 MB.
-MAX_BATCH_PIXELS = 2**22
 FRAME_RATE = 12.0  # of folders of frames, as of the MOVi videos
 SEED = 0  # of random first slots: the same command gives the same files
 
@@ -205,7 +203,7 @@ def predict_video(task: Task, name: str, video: Video, shown: Set[int]) -> None:
     read: deque[list[Picture]] = deque()  # what the model has seen and not yet spoken of
 
     def videos() -> Iterator[Tensor]:
-        for pictures in chunks(video, task.batch_size, MAX_BATCH_PIXELS):
+        for pictures in chunks(video.frames(), task.batch_size, MAX_BATCH_PIXELS):
             read.append(pictures)
             yield as_video(pictures)
 

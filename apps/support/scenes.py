@@ -6,7 +6,7 @@ their slots and a video does not flicker.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +26,7 @@ from slot_data.video_files import VIDEO_SUFFIXES
 from slot_decoders.latent_diffusion import DiffusionDecoder
 from slot_decoders.models import SlotAutoencoder, load_model
 from support.pictures import Picture
-from support.videos import open_video
+from support.videos import MAX_BATCH_PIXELS, chunks, open_video
 
 FRAME_RATE = Fraction(12)  # of folders of frames; nothing here plays them
 
@@ -187,23 +187,19 @@ def _find(
     model: SlotAutoencoder, frames: Sequence[Picture], batch_size: int, seed: int
 ) -> tuple[Float[Tensor, "time slots dim"], np.ndarray]:
     device = next(model.parameters()).device
-    found = list(
-        model.stream(
-            (chunk.to(device) for chunk in _chunks(frames, batch_size)),
-            source="encoder",
-            generator=torch.Generator().manual_seed(seed),
-        )
+    found = model.stream(
+        (
+            collate([{"video": as_video(chunk), "id": ""}])["video"].to(device)
+            for chunk in chunks(frames, batch_size, MAX_BATCH_PIXELS)
+        ),
+        source="encoder",
+        generator=torch.Generator().manual_seed(seed),
     )
-    labels = np.concatenate([chunk.masks[0].argmax(1).cpu().numpy() for chunk in found])
-    return torch.cat([chunk.slots[0] for chunk in found]), labels
-
-
-def _chunks(
-    frames: Sequence[Picture], size: int
-) -> Iterator[Float[Tensor, "1 time 3 height width"]]:
-    for start in range(0, len(frames), size):
-        chunk = as_video(frames[start : start + size])
-        yield collate([{"video": chunk, "id": ""}])["video"]
+    slots, labels = [], []
+    for chunk in found:  # whose soft masks are too large to keep
+        slots.append(chunk.slots[0])
+        labels.append(chunk.masks[0].argmax(1).to(torch.int16).cpu().numpy())
+    return torch.cat(slots), np.concatenate(labels)
 
 
 def as_video(frames: Sequence[Picture]) -> Tensor:

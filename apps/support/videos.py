@@ -10,7 +10,7 @@ A video is read from its beginning to its end, one frame in memory at a time.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,9 @@ from slot_data.file_lists import files_below
 from slot_data.image_files import PICTURE_SUFFIXES, read_picture, size_of
 from slot_data.video_files import VIDEO_SUFFIXES, VideoFile, frame_times, require_av
 from support.pictures import Picture
+
+# Masks are made at the pictures' own size: with 11 slots, 4 megapixels of them take 185 MB.
+MAX_BATCH_PIXELS = 2**22
 
 
 class Video(ABC):
@@ -150,9 +153,9 @@ def add(found: dict[str, Path | list[Path]], name: str, place: Path | list[Path]
     found[name] = place
 
 
-def chunks(video: Video, size: int, max_pixels: int) -> Iterator[list[Picture]]:
+def chunks(frames: Iterable[Picture], size: int, max_pixels: int) -> Iterator[list[Picture]]:
     """All frames in order, at most ``size`` at once, and fewer where they are large."""
-    frames = video.frames()
-    for first in frames:
+    rest = iter(frames)
+    for first in rest:
         at_once = max(1, min(size, max_pixels // (first.shape[0] * first.shape[1])))
-        yield [first, *islice(frames, at_once - 1)]
+        yield [first, *islice(rest, at_once - 1)]

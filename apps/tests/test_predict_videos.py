@@ -231,9 +231,9 @@ def test_the_overview_shows_first_middle_and_last_frames_of_the_first_videos(
 def test_chunks_are_smaller_where_frames_are_large(tmp_path: Path):
     write_frames(tmp_path / "a", noise(7 * 4, 6).reshape(7, 4, 6, 3))
     video = FolderVideo([tmp_path / f"a/{number}.png" for number in range(7)], Fraction(12))
-    assert [len(chunk) for chunk in chunks(video, 3, 10**6)] == [3, 3, 1]
-    assert [len(chunk) for chunk in chunks(video, 3, 2 * 24)] == [2, 2, 2, 1]
-    assert [len(chunk) for chunk in chunks(video, 3, 5)] == [1] * 7
+    assert [len(chunk) for chunk in chunks(video.frames(), 3, 10**6)] == [3, 3, 1]
+    assert [len(chunk) for chunk in chunks(video.frames(), 3, 2 * 24)] == [2, 2, 2, 1]
+    assert [len(chunk) for chunk in chunks(video.frames(), 3, 5)] == [1] * 7
 
 
 @pytest.mark.parametrize("kind", ["boxes", "points", "masks"])
