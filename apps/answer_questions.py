@@ -26,7 +26,7 @@ from slot_data import collate
 from slot_data.slots import Slots
 from slot_decoders.models import RelationReadoutModel, load_model
 from support.command_line import run
-from support.slot_inputs import check_slots
+from support.slot_inputs import check_slots, precision
 
 
 def main(
@@ -54,7 +54,8 @@ def main(
         for start in range(0, len(dataset), batch_size):
             numbers = range(start, min(start + batch_size, len(dataset)))
             batch = collate([dataset[number] for number in numbers])
-            logits = model.answer(batch.get("slots", torch.empty(0)).to(device))
+            given = batch.get("slots", torch.empty(0)).to(device, precision(model))
+            logits = model.answer(given)
             answered["ids"].append(np.array(batch["id"]))
             answered["logits"].append(logits.float().cpu().numpy())
             answered["outcomes"].append(np.asarray(batch.get("outcome")))

@@ -29,7 +29,7 @@ from slot_decoders.models import SlotDynamicsModel, load_model
 from slot_decoders.models.load import published_half
 from support.command_line import run_and_leave
 from support.slot_folders import write_slots
-from support.slot_inputs import check_slots
+from support.slot_inputs import check_slots, precision
 
 
 def main(
@@ -86,7 +86,8 @@ class Rollout:
             numbers = range(start, min(start + self.batch_size, videos.stop))
             samples = [self.dataset[number] for number in numbers]
             past = torch.stack([sample.get("slots", torch.empty(0)) for sample in samples])
-            future = self.model.rollout(past.to(device), self.num_steps).cpu()
+            seen = past.to(device, precision(self.model))
+            future = self.model.rollout(seen, self.num_steps).float().cpu()
             together = torch.cat([past, future], 1)
             found.update(zip((sample["id"] for sample in samples), together, strict=True))
         return found, self.dataset.outcomes_of(videos)

@@ -18,6 +18,7 @@ import support.starting  # noqa: F401  (before the seconds that torch takes to i
 # isort: split
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
-from slot_core import InputError
+from slot_core import Generators, InputError
 from slot_data import collate
 from slot_decoders.models import SlotDynamicsModel, load_model
 from slot_eval import Results
@@ -39,7 +40,7 @@ from support.checkpoints import replace_text
 from support.command_line import run
 from support.datasets import load_dataset
 from support.findings import check_free
-from support.slot_inputs import check_slots
+from support.slot_inputs import check_slots, precision
 from support.slot_scoring import animation, divided, noise_of, strip, true_frames
 
 Predictor = Callable[[Tensor, int], Tensor]
@@ -83,13 +84,14 @@ def main(
     dataset = load_dataset("slots", split=split, root=slots, pixels=pixels, **clip)
     check_slots(model.config, dataset)
     predictors: dict[str, Predictor] = {
-        "model": lambda past, steps: model.rollout(past.to(device), steps, stride=1).cpu(),
+        "model": lambda past, steps: rolled_out(model, past.to(device), steps),
         "still": still,
         "linear": linear,
     }
     distance = None
     if lpips is not None:
         distance = lpips_of(lpips, None if lpips_weights is None else str(lpips_weights))
+    painter = Painter(model)
     results = {name: Results(PREDICTION) for name in (*predictors, "found")}
     for start in tqdm(range(0, len(dataset), batch_size), unit="batch", disable=None):
         numbers = range(start, min(start + batch_size, len(dataset)))
@@ -98,14 +100,14 @@ def main(
         predictions = {name: predict(past, frames) for name, predict in predictors.items()}
         predictions["found"] = future
         for name, predicted in predictions.items():
-            true, seen = true_frames(batch, frames), predicted.to(device)
+            true = true_frames(batch, frames)
             own = noise_of(batch["id"], device)  # the same for all predictors
             score_prediction(
-                results[name], model, batch["id"], seen, true, lpips=distance, generator=own
+                results[name], painter, batch["id"], predicted, true, lpips=distance, generator=own
             )
         if start == 0:
             out.mkdir(parents=True, exist_ok=True)
-            show(model, batch, predictions, out)
+            show(painter, batch, predictions, out)
     scores = {name: scored(result) for name, result in results.items()}
     told = {
         "protocol": PREDICTION.id,
@@ -120,6 +122,34 @@ def main(
     replace_text(out / "scores.json", as_json(told))
     print(table(scores))
     print(f"{len(dataset)} videos, {frames} frames predicted; everything is in {out}")
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Paints slots in single precision, whatever the model's own."""
+
+    model: SlotDynamicsModel
+
+    @property
+    def decoder(self) -> Any:
+        """None where there is nothing to paint with."""
+        return self.model.decoder
+
+    def decode(
+        self, slots: Tensor, generator: Generators | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """As of the model; on its device."""
+        return self.model.decode(slots.to(self.device, precision(self.model)), generator)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+
+def rolled_out(model: SlotDynamicsModel, past: Tensor, num_steps: int) -> Tensor:
+    """What the model expects, in single precision whatever its own."""
+    return model.rollout(past.to(precision(model)), num_steps, stride=1).float().cpu()
 
 
 def still(past: Tensor, num_steps: int) -> Tensor:
@@ -152,16 +182,15 @@ def table(scores: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def show(model: SlotDynamicsModel, batch: Any, predictions: dict[str, Tensor], out: Path) -> None:
+def show(painter: Painter, batch: Any, predictions: dict[str, Tensor], out: Path) -> None:
     """Draw truth and predictions of the first videos where there are pixels."""
-    if model.decoder is None or "video" not in batch:
+    if painter.decoder is None or "video" not in batch:
         return
-    device = next(model.parameters()).device
     steps = predictions["model"].shape[1]
     made = {}
     for name, predicted in predictions.items():
-        own = noise_of(batch["id"][:NUM_SHOWN], device)
-        made[name] = model.decode(predicted[:NUM_SHOWN].to(device), own)[0].float().cpu()
+        own = noise_of(batch["id"][:NUM_SHOWN], painter.device)
+        made[name] = painter.decode(predicted[:NUM_SHOWN], own)[0].float().cpu()
     rows = {"truth": at_size(batch["video"][:NUM_SHOWN, -steps:], made["model"]), **made}
     strip(rows).save(out / "prediction.png")
     animation(rows, out / "prediction.gif")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from slot_decoders.models import SlotAutoencoder, SlotDynamicsModel, load_model
 from slot_decoders.models.load import published_half
 from slot_decoders.models.preprocessing import resize
 from support.pictures import Picture, pixels
+from support.slot_inputs import precision
 from support.slot_scoring import animation, strip
 
 SEED = 0  # of what a decoder draws: the same command gives the same files
@@ -154,8 +155,8 @@ class Future:
     def _paint(self) -> Float[Tensor, "1 time 3 height width"]:
         """The expected frames in [0, 1], at the model's size."""
         device = next(self.model.parameters()).device
-        past = torch.from_numpy(np.stack(self._past))[None].to(device)
-        slots = self.foresight.dynamics.rollout(past, self.foresight.num_steps)
-        decoder: Any = self.model.decoder
+        dynamics, decoder = self.foresight.dynamics, cast(Any, self.model.decoder)
+        past = torch.from_numpy(np.stack(self._past))[None].to(device, precision(dynamics))
+        slots = dynamics.rollout(past, self.foresight.num_steps).to(precision(decoder))
         decoded = decoder.decode(slots, torch.Generator().manual_seed(SEED))
         return self.model.preprocessing.undo(decoded.reconstruction).float().cpu()

@@ -1,9 +1,12 @@
 """Slots mean something to the model that found them alone: what is trained on them remembers whose
-they were, and refuses others."""
+they were, and refuses others. Files hold them in single precision, whatever the models'."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import torch
+from torch import nn
 
 from slot_core import ConfigError, InputError
 from slot_data.slots import Slots
@@ -51,3 +54,8 @@ def check_slots(config: SlotDynamicsConfig | RelationReadoutConfig, dataset: Slo
             f"{dataset.folder}: holds slots of the model {described.fingerprint[:12]} (then at "
             f"{described.model}), but this one learns from those of {config.slots_of[:12]}"
         )
+
+
+def precision(part: nn.Module) -> torch.dtype:
+    """Of a part's weights, in which it takes its slots."""
+    return next(part.parameters()).dtype

@@ -18,6 +18,7 @@ from slot_eval import Results
 from slot_eval.predicted_videos import at_size, score_prediction
 from slot_eval.protocols import ANSWERS, PREDICTION
 from support.pictures import pixels, sheet
+from support.slot_inputs import precision
 
 MOST_FRAMES = 12  # of a strip
 MILLISECONDS = 200  # that a frame of an animation is shown
@@ -33,12 +34,12 @@ def update_of_slots(
 ) -> None:
     """Score a collated batch."""
     if isinstance(model, RelationReadoutModel):
-        logits = model.answer(batch["slots"].to(device)).float().cpu()
+        logits = model.answer(batch["slots"].to(device, precision(model))).float().cpu()
         results.update(batch["id"], logits[:, None], batch["outcome"][:, None])
         return
     past, future = divided(model, batch["slots"])
     # The frames of a clip are already as far apart as those the model was trained on.
-    predicted = model.rollout(past.to(device), future.shape[1], stride=1)
+    predicted = model.rollout(past.to(device, precision(model)), future.shape[1], stride=1)
     true = true_frames(batch, future.shape[1])
     own = noise_of(batch["id"], device)
     score_prediction(results, model, batch["id"], predicted, true, generator=own)
@@ -67,7 +68,8 @@ def drawn_prediction(
     if model.decoder is None or "video" not in batch:
         return
     past, future = divided(model, batch["slots"])
-    predicted = model.rollout(past.to(device), future.shape[1], stride=1)
+    seen = past.to(device, precision(model))
+    predicted = model.rollout(seen, future.shape[1], stride=1)
     painted = model.decode(predicted, noise_of(batch["id"], device))[0].float().cpu()
     true = at_size(batch["video"][:, -future.shape[1] :], painted)
     strip({"truth": true, "prediction": painted}).save(path)

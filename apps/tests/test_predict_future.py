@@ -61,6 +61,17 @@ def test_the_frames_to_come_are_those_of_the_rollout(place: Path, tmp_path: Path
         assert getattr(moving, "n_frames", 1) == 4
 
 
+@pytest.mark.parametrize("half", ["model", "dynamics"])
+def test_either_model_may_be_in_half_precision(half: str, place: Path, tmp_path: Path):
+    words = [place / "video", "--frames", "--out", tmp_path / "out", "--future", 2]
+    dynamics = load_model(place / "dynamics", changes={"slots_of": None})  # the model is another
+    for name, model in (("model", tiny_video_model()), ("dynamics", dynamics)):
+        model.to(torch.bfloat16 if name == half else torch.float32)
+        model.save_pretrained(tmp_path / name)
+    assert ending(tmp_path / "model", *words, "--dynamics", tmp_path / "dynamics") == 0
+    assert read(tmp_path / "out" / "future" / "video" / "000002.png").shape == (24, 40, 3)
+
+
 def test_the_strip_has_the_truth_where_it_is_known(place: Path, tmp_path: Path):
     assert predict(place, tmp_path / "all") == 0
     assert predict(place, tmp_path / "some", "--observed", 3) == 0

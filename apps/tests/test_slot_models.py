@@ -12,28 +12,30 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from predicting import NUM_SLOTS, SLOT_DIM, tiny_video_model
 from runs import APPS, assert_equal_runs, events, finish, start
 from tiny_diffusion import DENOISER
 
+import answer_questions
 import extract_slots
 import roll_out_slots
 import score_rollouts
 import train
 from slot_core import InputError, fingerprint
-from slot_data import Shapes
+from slot_data import Shapes, collate
 from slot_data.framing import Framing
 from slot_data.presets import preset_of
 from slot_data.slots import Slots
-from slot_decoders.models import load_model, presets
+from slot_decoders.models import build_model, load_model, presets
 from support.command_line import run
-from support.datasets import read_options
+from support.datasets import load_dataset, read_options
 from support.options import RECIPES as HOUSE
 from support.options import load_options
 from support.slot_inputs import told_of_slots
-from support.slot_scoring import results_of_slots, update_of_slots
+from support.slot_scoring import drawn_prediction, results_of_slots, update_of_slots
 
 FRAMES = 8
 TINY_FORMER = {"burn_in": 3, "model_dim": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 8}
@@ -242,6 +244,59 @@ def test_rollouts_are_scored_frame_by_frame(place: Path, tmp_path: Path):
     assert "standard error" not in alone  # of a single seed there is none
     none = [*words[:2], "--out", tmp_path / "none", "--no-pixels", "--lpips", "alex"]
     assert call(score_rollouts.main, *none) == 2
+
+
+@pytest.fixture(scope="module")
+def halves(place: Path) -> Path:
+    """A model of dynamics with a decoder, and a run of a readout, saved in half precision."""
+    torch.manual_seed(0)
+    config = tiny_video_model().config
+    former = presets.slot_former(
+        num_slots=NUM_SLOTS,
+        slot_dim=SLOT_DIM,
+        stride=1,
+        dynamics=TINY_FORMER,
+        preprocessing=config.preprocessing.model_dump(),
+        decoder=config.decoder.model_dump(),
+    )
+    former.to(torch.bfloat16).save_pretrained(place / "halves" / "former")
+    readout = build_model(load_readout_config()).to(torch.bfloat16)
+    readout.save_pretrained(place / "halves" / "run" / "checkpoints" / "step-00000001" / "model")
+    (place / "halves" / "run" / "options.json").write_text('{"train": {"seed": 0}}')
+    return place / "halves"
+
+
+def test_models_in_half_precision_take_the_slots_of_files(
+    place: Path, halves: Path, tmp_path: Path
+):
+    words = [halves / "former", place / "slots"]
+    rolled = ["--out", tmp_path / "rolled", "--observed", 4, "--frames", 6, "--split", "test"]
+    assert call(roll_out_slots.main, *words, *rolled) == 0
+    slots = Slots("test", tmp_path / "rolled")[0]["slots"]
+    assert slots.dtype == torch.float32
+    assert torch.equal(slots[:4], Slots("test", place / "slots")[0]["slots"][:4])
+    assert call(score_rollouts.main, *words, "--out", tmp_path / "scores", "--frames", 2) == 0
+    told = json.loads((tmp_path / "scores" / "scores.json").read_text())["predictors"]
+    assert told["found"]["mean"]["slot_error"] == 0  # nothing is rounded for the decoder's sake
+    assert told["model"]["mean"].keys() >= {"slot_error", "mse"}
+    answers = [halves / "run", place / "slots", "--out", tmp_path / "answers"]
+    assert call(answer_questions.main, *answers) == 0
+    (written,) = (tmp_path / "answers").iterdir()
+    assert np.load(written)["logits"].shape == (12,)
+
+
+def test_models_in_half_precision_are_scored_and_drawn(place: Path, halves: Path, tmp_path: Path):
+    dataset = load_dataset("slots", split="test", root=place / "slots", outcomes=True, num_frames=6)
+    batch: Any = collate([dataset[number] for number in range(2)])
+    batch["video"] = torch.rand(2, 6, 3, 32, 32)
+    device = torch.device("cpu")
+    for name, rows in (("former", 2 * 3), ("run/checkpoints/step-00000001", 2)):
+        model = load_model(halves / name)
+        results = results_of_slots(model)
+        update_of_slots(results, model, batch, device)
+        assert len(results) == rows
+    drawn_prediction(load_model(halves / "former"), batch, tmp_path / "drawn.png", device)
+    assert (tmp_path / "drawn.png").exists()
 
 
 def compared(*folders: Path) -> str:
