@@ -80,17 +80,16 @@ class Painter:
         Raises:
             InputError: if there is no such scheduler or number of steps.
         """
-        generator = torch.Generator().manual_seed(self.seed)
         decoder: Any = self.model.decoder
         noise = None
         if isinstance(decoder, DiffusionDecoder):
-            noise = decoder.draw_noise(1, generator)
+            noise = decoder.draw_noise(1, torch.Generator().manual_seed(self.seed))
         given = [slots, *(part.to(slots.device) for part in kept or ())]
         frames = [part.flatten(0, 1).split(self.batch_size) for part in given]
         painted = [
             self.model.sample(
                 chunk[None],
-                generator=generator,
+                generator=torch.Generator().manual_seed(self.seed),  # as in every chunk
                 scheduler=self.scheduler,
                 num_steps=self.num_steps,
                 noise=noise,

@@ -64,3 +64,17 @@ def test_an_overview_holds_no_photos(model: SlotAutoencoder, tmp_path: Path):
     columns = generate.from_scenes(painter, [scene], "reconstruct", tmp_path)
     assert all(tile.base is None for column in columns.values() for tile in column)
     assert columns["picture"][0].shape == (LARGEST_TILE, LARGEST_TILE, 3)
+
+
+@pytest.mark.parametrize("scheduler", ["dpm_solver", "ddpm", "EulerAncestralDiscreteScheduler"])
+def test_a_still_video_does_not_flicker(model: SlotAutoencoder, scheduler: str):
+    torch.manual_seed(0)
+    still = torch.randn(1, 1, NUM_SLOTS, SLOT_DIM).expand(2, 2, -1, -1)
+    made, few = (
+        Painter(model, scheduler, num_steps=4, batch_size=size).paint(still) for size in (4, 3)
+    )
+    assert made.std() > 0.01
+    for frames in (made.flatten(0, 1), few.flatten(0, 1)):
+        torch.testing.assert_close(frames, made[0, :1].expand(4, -1, -1, -1), rtol=0, atol=1e-4)
+    other = Painter(model, scheduler, num_steps=4, seed=1).paint(still)
+    assert (other - made).abs().max() > 0.01

@@ -13,7 +13,7 @@ step of the sampling (``quantize_denoised``). Without a tokenizer the pixels are
 beliefs are kept within the range of pixels.
 
 A video's frames are decoded from one map of noise, so that what stays in the slots stays in the
-picture.
+picture. A scheduler that draws more on the way (``ddpm``) draws the same for all of them, too.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class DiffusionDecoder(nn.Module):
             self.target,
             num_steps=usual if num_steps is None else num_steps,
             correct=correct,
-            generator=generator,
+            generator=_frame_generators(generator, batch, time),
         )
         (latents,) = deque(steps, maxlen=1)
         if kept is not None and correct is not None:
@@ -329,6 +329,12 @@ class DiffusionDecoder(nn.Module):
 
 def _dtype(part: nn.Module) -> torch.dtype:
     return next(part.parameters()).dtype
+
+
+def _frame_generators(generator: Generators | None, batch: int, time: int) -> list[torch.Generator]:
+    """One for each frame of each video, which draw the same for all frames of a video."""
+    seeds = integers(2**62, torch.empty(batch, dtype=torch.long), generator).tolist()
+    return [torch.Generator().manual_seed(seed) for seed in seeds for _ in range(time)]
 
 
 def _latent_shape(
