@@ -125,7 +125,7 @@ def main(
     # ------------------------------------------------------------------ model and optimizer
     torch.manual_seed(options.train.seed)
     model = build_model(told_of_slots(options.model, train_set, validation_set, test_set))
-    num_frames = training_frames(model, augmented)
+    num_frames = training_frames(model, augmented[0, 0])
     freeze(model, options.train.frozen, options.start)
     optimizer = build_optimizer(model, options.optimizer)
 

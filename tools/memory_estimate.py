@@ -153,7 +153,7 @@ def sample_shapes(model: Any, options: RunOptions) -> dict[str, tuple[int, ...]]
     if preprocessing is not None:
         height, width = (size, size) if size else preprocessing.image_size
         shapes |= {"video": (frames, 3, height, width), "labels": (frames, height, width)}
-    training_frames(model, [{name: torch.empty(shape) for name, shape in shapes.items()}])
+    training_frames(model, {name: torch.empty(shape) for name, shape in shapes.items()})
     return shapes
 
 

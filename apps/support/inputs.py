@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from slot_core import ConfigError, HubModel, InputError
-from slot_data import AugmentedDataset
 from slot_data.boxes import conditioning_from_labels
 from slot_decoders.models import RelationReadoutModel, SlotAutoencoder, SlotDynamicsModel
 
@@ -33,13 +32,12 @@ def inputs_of(model: HubModel, batch: Mapping[str, Any], device: torch.device) -
     return (video,)
 
 
-def training_frames(model: HubModel, dataset: AugmentedDataset) -> int:
-    """How many frames a sample of the training has.
+def training_frames(model: HubModel, sample: Mapping[str, Any]) -> int:
+    """How many frames a sample has; give one as training sees them.
 
     Raises:
         ConfigError: if a predictor is to learn from videos of one frame, which tell it nothing.
     """
-    sample: Any = dataset[0, 0]
     frames = len(sample["slots"] if "slots" in sample else sample["video"])
     predicts = isinstance(model, SlotAutoencoder) and model.encoder.predictor is not None
     if predicts and frames == 1:

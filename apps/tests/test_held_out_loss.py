@@ -52,8 +52,8 @@ def clips(count, frames):
 def test_clips_that_an_augmentation_cuts_are_as_short_for_it(video_model):
     cut = augmentations_by_name([{"random_clip": {"num_frames": 2}}])
     dataset = Shapes(num_samples=2, image_size=32, num_frames=6)
-    assert training_frames(video_model, AugmentedDataset(dataset, cut, 0)) == 2
-    assert training_frames(video_model, AugmentedDataset(dataset, [], 0)) == 6
+    assert training_frames(video_model, AugmentedDataset(dataset, cut, 0)[0, 0]) == 2
+    assert training_frames(video_model, AugmentedDataset(dataset, [], 0)[0, 0]) == 6
 
 
 def test_a_run_logs_what_its_saved_model_says_of_the_validation_samples(tmp_path, tiny):

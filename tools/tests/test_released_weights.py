@@ -113,6 +113,9 @@ def random_checkpoint(config: Any, known: set[str]) -> dict[str, Tensor]:
     own = build_model(config).state_dict()
     weights = names.to_theirs({name: torch.randn(value.shape) for name, value in own.items()})
     extra = {name: torch.randn(2) for name in names.ignored if pattern(name) in known}
+    for name, implied in names.implied.items():
+        if name in extra:
+            extra[name] = implied if isinstance(implied, Tensor) else torch.randn(implied)
     assert not weights.keys() & extra.keys()
     return weights | extra
 
