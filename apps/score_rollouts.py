@@ -31,6 +31,7 @@ from slot_core import Generators, InputError
 from slot_data import collate
 from slot_decoders.models import SlotDynamicsModel, load_model
 from slot_eval import Results
+from slot_eval.commands.common import weights_of
 from slot_eval.perceptual import lpips_of
 from slot_eval.predicted_videos import at_size, score_prediction
 from slot_eval.protocols import PREDICTION
@@ -78,8 +79,7 @@ def main(
         raise InputError(
             "--lpips is of decoded frames: expected a model with a decoder, and pixels"
         )
-    if lpips_weights is not None and lpips is None:
-        raise InputError("--lpips-weights belongs to --lpips, which is not given")
+    weights = weights_of(lpips, lpips_weights)
     clip = {"num_frames": burn_in + frames, "stride": stride}
     dataset = load_dataset("slots", split=split, root=slots, pixels=pixels, **clip)
     check_slots(model.config, dataset)
@@ -88,9 +88,7 @@ def main(
         "still": still,
         "linear": linear,
     }
-    distance = None
-    if lpips is not None:
-        distance = lpips_of(lpips, None if lpips_weights is None else str(lpips_weights))
+    distance = None if lpips is None else lpips_of(lpips, weights)
     painter = Painter(model)
     results = {name: Results(PREDICTION) for name in (*predictors, "found")}
     for start in tqdm(range(0, len(dataset), batch_size), unit="batch", disable=None):

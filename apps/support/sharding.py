@@ -94,9 +94,9 @@ class WholeCopy:
 
 @cache
 def _open_losses() -> None:
-    """Let PyTorch see the tensors in what ``forward`` gives: FSDP2 of older versions looks
-    for them as in a tree, hangs the gathering of weights for the backward pass on them, and trains
-    nothing, without a word, where a class hides them."""
+    """Let PyTorch see the tensors in what ``forward`` gives. FSDP2 of older versions looks for them
+    as in a tree, hangs the gathering of weights for the backward pass on them, and trains nothing,
+    without a word, where a class hides them."""
     from torch.export import register_dataclass
 
     register_dataclass(LossOutput, serialized_type_name="slot_core.LossOutput")

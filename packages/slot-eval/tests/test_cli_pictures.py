@@ -71,6 +71,8 @@ def test_folders_of_pictures_and_of_clips_say_the_same_as_arrays(cli, files, pai
 
 def test_pictures_are_read_as_a_data_set_of_pictures_reads_them(tmp_path):
     image = pytest.importorskip("PIL.Image")
+    from PIL.PngImagePlugin import PngInfo
+
     grey = np.arange(0, 240, 20, dtype=np.uint8).reshape(3, 4)
     image.fromarray(grey.astype(np.uint16) * 256 + 77).save(tmp_path / "deep.png")
     half = np.full((3, 4), 128, np.uint8)
@@ -85,7 +87,7 @@ def test_pictures_are_read_as_a_data_set_of_pictures_reads_them(tmp_path):
     odd = struct.pack("<HHIIHHI4s", 0x0112, 3, 1, 6, 0x011A, 2, 3, b"72")
     odd = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + odd + bytes(4)
     image.fromarray(grey).save(tmp_path / "turned_oddly.png", exif=odd)
-    damaged = pytest.importorskip("PIL.PngImagePlugin").PngInfo()
+    damaged = PngInfo()
     damaged.add_text("Raw profile type exif", "\nexif\n2\nzz")
     image.fromarray(grey).save(tmp_path / "damaged.png", pnginfo=damaged)
     over_white = np.round((grey * 128.0 + 255 * 127) / 255)

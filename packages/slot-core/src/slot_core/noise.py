@@ -70,34 +70,19 @@ def integers(
     return _drawn(like, generator, fill)
 
 
-def row_generators(generators: Sequence[torch.Generator], num_rows: int) -> list[torch.Generator]:
-    """The generator of each row of a batch: consecutive rows share one where there are more rows
-    than generators, as the frames of a video do.
-
-    Raises:
-        InputError: if the batch cannot be shared evenly among the generators.
-    """
-    share = _share(generators, num_rows)
-    return [one for one in generators for _ in range(share)]
-
-
-def _share(generators: Sequence[torch.Generator], num_rows: int) -> int:
-    """How many rows of a batch each generator draws."""
-    if not generators or num_rows % len(generators):
-        raise InputError(f"{len(generators)} generators cannot share a batch of {num_rows}")
-    return num_rows // len(generators)
-
-
 def _drawn(
     like: Tensor,
     generator: Generators | None,
     fill: Callable[[Tensor, torch.Generator | None], Tensor],
 ) -> Tensor:
-    """A batch is drawn on the generator's own device, all rows of a generator at once."""
+    """A batch is drawn on the generator's own device; consecutive rows share a generator where
+    there are more rows than generators, as the frames of a video do."""
     if generator is None or isinstance(generator, torch.Generator):
         device = like.device if generator is None else generator.device
         return fill(_empty(like, device), generator).to(like.device)
-    parts = like.split(_share(generator, len(like)))
+    if not generator or len(like) % len(generator):
+        raise InputError(f"{len(generator)} generators cannot share a batch of {len(like)}")
+    parts = like.split(len(like) // len(generator))
     drawn = [fill(_empty(p, g.device), g) for p, g in zip(parts, generator, strict=True)]
     return torch.cat(drawn).to(like.device)
 

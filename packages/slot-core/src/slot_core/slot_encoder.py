@@ -155,8 +155,7 @@ class SlotEncoder(nn.Module):
         """Slots of the next frame of a stream; equal to what ``forward`` gives for it.
 
         A stream runs under ``torch.no_grad()`` unless it trains: with gradients its state keeps
-        all frames before.
-        Arguments and errors are those of ``forward``.
+        all frames before. Arguments and errors are those of ``forward``.
         """
         if frame.ndim != 4:
             raise InputError(

@@ -23,7 +23,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from slot_core import ConfigError, Generators, InputError
-from slot_core.noise import row_generators
 from slot_decoders.diffusers_extra import import_diffusers
 
 Latents = Float[Tensor, "batch channels height width"]
@@ -208,12 +207,11 @@ def denoise(
         target: what the model predicts.
         num_steps: evaluations of the model (some schedulers of higher order take more).
         correct: improves what the model believes the clean latents to be, at every step.
-        generator: draws what the scheduler adds; of several, each for as many latents in a row.
+        generator: draws what the scheduler adds; one, or one for each of the latents.
 
     Raises:
         InputError: if the number of steps is not between 1 and that of the training, or the
-            scheduler takes none of so many, or would not begin near the end of the training's, or
-            generators cannot share the latents.
+            scheduler takes none of so many, or would not begin near the end of the training's.
     """
     if not hasattr(num_steps, "__index__") or not 1 <= num_steps <= schedule.num_steps:
         raise InputError(
@@ -226,7 +224,7 @@ def denoise(
     scheduler, place = _with_correction(scheduler, correct)
     _set_steps(scheduler, num_steps, noise.device)
     _check_beginning(scheduler, num_steps, schedule.num_steps)
-    options = _step_options(scheduler, generator, len(noise))
+    options = _step_options(scheduler, generator)
     latents = noise * scheduler.init_noise_sigma
     for time in scheduler.timesteps:
         seen = scheduler.scale_model_input(latents, time)
@@ -339,12 +337,9 @@ def _check_beginning(scheduler: Any, num_steps: int, trained: int) -> None:
         )
 
 
-def _step_options(scheduler: Any, generator: Generators | None, count: int) -> dict[str, Any]:
-    if "generator" not in inspect.signature(scheduler.step).parameters:
-        return {}
-    if isinstance(generator, torch.Generator | None):
-        return {"generator": generator}
-    return {"generator": row_generators(generator, count)}
+def _step_options(scheduler: Any, generator: Generators | None) -> dict[str, Any]:
+    takes = inspect.signature(scheduler.step).parameters
+    return {"generator": generator} if "generator" in takes else {}
 
 
 def _levels(schedule: NoiseSchedule, time: float) -> tuple[float, float]:
